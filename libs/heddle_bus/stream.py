@@ -1,0 +1,102 @@
+"""The durable event stream in JetStream: its settings, how it is made sure of, and its identity."""
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from heddle_bus import subjects
+from heddle_bus.link import Link
+from heddle_bus.port import StoredMessage, StreamIdentity, StreamPosition
+from heddle_core.clock import MICROS_PER_SECOND, Micros
+
+_NANOS_PER_MICRO = 1_000
+
+_STREAM_NOT_FOUND = 10059
+_NAME_IN_USE = 10058
+_MESSAGE_NOT_FOUND = 10037
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What the stream keeps. It is a fan-out buffer, not an archive: the log in SQL has everything."""
+
+    replicas: int = 1
+    """Copies in the cluster: 3 survive the loss of one server."""
+    age_limit: timedelta = timedelta(days=3)
+    bytes_limit: int = 4 * 1024**3
+    """The oldest are dropped beyond these."""
+    duplicate_window: timedelta = timedelta(minutes=2)
+    """How long the server remembers message ids; it costs it about 150 bytes an event."""
+
+
+async def ensure_stream(link: Link, settings: StreamSettings, deadline: timedelta) -> None:
+    """Make the stream, or change its limits to these. Never deletes. Raises as `Link.api` does."""
+    wanted = _configuration(settings)
+    found = await link.api(f"STREAM.INFO.{subjects.EVENT_STREAM}", {}, deadline)
+    if found.error_code == _STREAM_NOT_FOUND:
+        made = await link.api(f"STREAM.CREATE.{subjects.EVENT_STREAM}", wanted, deadline)
+        if made.error_code != _NAME_IN_USE:
+            made.checked()
+            return
+        found = await link.api(f"STREAM.INFO.{subjects.EVENT_STREAM}", {}, deadline)
+    current = cast(dict[str, Any], found.checked()["config"])
+    if any(current.get(name) != value for name, value in wanted.items()):
+        changed = {**current, **wanted}
+        (await link.api(f"STREAM.UPDATE.{subjects.EVENT_STREAM}", changed, deadline)).checked()
+
+
+async def stream_identity(link: Link, deadline: timedelta) -> StreamIdentity:
+    """Which stream the server has. Raises as `Link.api` does."""
+    info = (await link.api(f"STREAM.INFO.{subjects.EVENT_STREAM}", {}, deadline)).checked()
+    state = cast(dict[str, Any], info["state"])
+    return StreamIdentity(_micros(str(info["created"])), int(state["first_seq"]), int(state["last_seq"]))
+
+
+async def read_message(link: Link, position: StreamPosition, deadline: timedelta) -> StoredMessage | None:
+    """The message stored at the position's sequence. Raises as `Link.api` does."""
+    method = f"STREAM.MSG.GET.{subjects.EVENT_STREAM}"
+    answer = await link.api(method, {"seq": position.sequence}, deadline)
+    if answer.error_code == _MESSAGE_NOT_FOUND:
+        return None
+    found = cast(dict[str, Any], answer.checked()["message"])
+    payload = base64.b64decode(str(found.get("data", "")))
+    headers = _headers(base64.b64decode(str(found.get("hdrs", ""))))
+    return StoredMessage(str(found["subject"]), payload, headers, position)
+
+
+async def purge_subject(link: Link, pattern: str, deadline: timedelta) -> int:
+    """Remove what is stored under the pattern, and say how many. Raises as `Link.api` does."""
+    method = f"STREAM.PURGE.{subjects.EVENT_STREAM}"
+    return int((await link.api(method, {"filter": pattern}, deadline)).checked()["purged"])
+
+
+def nanoseconds(span: timedelta) -> int:
+    """The unit of every span of time in JetStream's interface."""
+    return round(span / timedelta(microseconds=1)) * _NANOS_PER_MICRO
+
+
+def _configuration(settings: StreamSettings) -> dict[str, object]:
+    return {
+        "name": subjects.EVENT_STREAM,
+        "subjects": list(subjects.EVENT_STREAM_SUBJECTS),
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_age": nanoseconds(settings.age_limit),
+        "max_bytes": settings.bytes_limit,
+        "max_msgs": -1,
+        "num_replicas": settings.replicas,
+        "duplicate_window": nanoseconds(settings.duplicate_window),
+    }
+
+
+def _micros(stamp: str) -> Micros:
+    moment = datetime.fromisoformat(stamp)
+    return Micros(int(moment.replace(microsecond=0).timestamp()) * MICROS_PER_SECOND + moment.microsecond)
+
+
+def _headers(block: bytes) -> dict[str, str]:
+    lines = block.decode("utf-8", "replace").split("\r\n")[1:]
+    pairs = (line.partition(":") for line in lines if line)
+    return {name.strip(): value.strip() for name, _, value in pairs}

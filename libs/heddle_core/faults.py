@@ -1,0 +1,77 @@
+"""What every Heddle error is made of. The family itself stands in `heddle_core.errors`."""
+
+import re
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from enum import Enum
+from typing import ClassVar
+
+
+class StatusCode(Enum):
+    """The gRPC status codes that Heddle answers with; names and numbers are gRPC's own."""
+
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One thing that is wrong with one field of a request."""
+
+    field: str
+    """Path of the field in proto names, as `content[0].text`."""
+    remedy: str
+    """What the value must be, in words that tell the caller what to do."""
+
+
+_BY_REASON: dict[str, type["HeddleError"]] = {}
+
+
+@dataclass(eq=False)
+class HeddleError(Exception):
+    """Something that a caller can be told.
+
+    A subclass is a dataclass: its docstring is the message, with its own fields in braces; its name in upper
+    snake case is the reason of the contract's `ErrorReason`; its fields travel as metadata.
+    """
+
+    status: ClassVar[StatusCode]
+    retry_after: ClassVar[timedelta | None] = None
+    reason: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **arguments: object) -> None:
+        super().__init_subclass__(**arguments)
+        cls.reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).upper()
+        if "status" in cls.__dict__:
+            _BY_REASON[cls.reason] = cls
+
+    def __str__(self) -> str:
+        return " ".join((type(self).__doc__ or "").split()).format(**self.metadata)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The error's own fields as text, for machines."""
+        return {field.name: str(getattr(self, field.name)) for field in fields(self)}
+
+
+def by_reason(reason: str) -> type[HeddleError] | None:
+    """The class for a reason of the contract, or None for one that this version does not know."""
+    return _BY_REASON.get(reason)
+
+
+def all_reasons() -> dict[str, type[HeddleError]]:
+    """Every reason with its class."""
+    return dict(_BY_REASON)

@@ -1,0 +1,66 @@
+"""Ids: their alphabet, their types and how new ones are made."""
+
+import os
+import re
+from typing import NewType, Protocol
+
+from heddle_core.clock import Clock
+
+TenantId = NewType("TenantId", str)
+PrincipalId = NewType("PrincipalId", str)
+ThreadId = NewType("ThreadId", str)
+RunId = NewType("RunId", str)
+StepId = NewType("StepId", str)
+MessageId = NewType("MessageId", str)
+CallId = NewType("CallId", str)
+InputId = NewType("InputId", str)
+RequestId = NewType("RequestId", str)
+WorkerId = NewType("WorkerId", str)
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What any id may look like: safe in a NATS subject token, a file name and a URL path."""
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` is 1 to 64 characters of the id alphabet."""
+    return ID_PATTERN.fullmatch(text) is not None
+
+
+class Ids(Protocol):
+    """What mints ids."""
+
+    def new(self, prefix: str) -> str:
+        """A new id that starts with `prefix` and an underscore, and sorts by the time it was made."""
+        ...
+
+
+class TimeOrderedIds:
+    """ULID-shaped ids: 48 bits of milliseconds, then 80 random bits, in Crockford's base 32."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def new(self, prefix: str) -> str:
+        value = (self._clock.now() // 1_000) << 80 | int.from_bytes(os.urandom(10), "big")
+        return f"{prefix}_{_crockford(value, 26)}"
+
+
+class CountingIds:
+    """Ids that count up from one per prefix: for tests that want to name them."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+
+    def new(self, prefix: str) -> str:
+        self._last[prefix] = self._last.get(prefix, 0) + 1
+        return f"{prefix}_{self._last[prefix]}"
+
+
+def _crockford(value: int, length: int) -> str:
+    digits = [""] * length
+    for place in range(length - 1, -1, -1):
+        digits[place] = _ALPHABET[value & 31]
+        value >>= 5
+    return "".join(digits)

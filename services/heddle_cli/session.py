@@ -1,0 +1,93 @@
+"""One connection of one command: opened, given to the command, closed; and what goes wrong becomes an exit code."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import typer
+
+from heddle_cli.display.screen import Screen
+from heddle_cli.faults import ExitCode, code_of, told_to_people, told_to_programs
+from heddle_cli.options import Options, options_of
+from heddle_cli.requests import ShownChannel
+from heddle_client.over_grpc import GrpcAgentRuntime
+from heddle_client.stubs import RuntimeStubs
+from heddle_core.clock import SystemClock
+from heddle_core.faults import HeddleError
+from heddle_core.ids import Ids, TimeOrderedIds
+from heddle_grpc.channel import open_channel
+from heddle_grpc.settings import ChannelSettings
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command works with."""
+
+    runtime: GrpcAgentRuntime
+    screen: Screen
+    ids: Ids
+
+    @property
+    def stubs(self) -> RuntimeStubs:
+        """The services beside the facade."""
+        return self.runtime.stubs
+
+    def new_request_id(self) -> str:
+        """An id for one request that changes something."""
+        return self.ids.new("req")
+
+
+Action = Callable[[Session], Awaitable[ExitCode | None]]
+"""What a command does with its session; None means OK."""
+
+
+def perform(context: typer.Context, action: Action) -> None:
+    """Run a command's `action` on a connection by the shared options. Exits with its code when that is not OK."""
+    options = options_of(context)
+    screen = Screen(machine=options.machine)
+
+    async def on_connection() -> ExitCode | None:
+        async with open_session(options, screen) as session:
+            return await action(session)
+
+    with told(screen):
+        leave(asyncio.run(on_connection()))
+
+
+def leave(code: ExitCode | None) -> None:
+    """Exit with `code` unless all is well."""
+    if code:
+        raise typer.Exit(int(code))
+
+
+@asynccontextmanager
+async def open_session(options: Options, screen: Screen) -> AsyncGenerator[Session]:
+    """A session by `options`. Connects at the first call, and closes the channel in the end."""
+    limit = timedelta(seconds=options.timeout)
+    settings = ChannelSettings(address=options.address, unary_deadline=limit)
+    channel = open_channel(settings, token=(lambda: options.token) if options.token else None)
+    shown = ShownChannel(channel, options.address, screen.note, token=bool(options.token))
+    try:
+        stubs = RuntimeStubs.on(shown if options.show_request else channel)
+        runtime = GrpcAgentRuntime(stubs, target=options.address, deadline=limit)
+        yield Session(runtime, screen, TimeOrderedIds(SystemClock()))
+    finally:
+        await channel.close()
+
+
+@contextmanager
+def told(screen: Screen) -> Generator[None]:
+    """Tell errors on stderr, and exit with the code that stands for them."""
+    try:
+        yield
+    except HeddleError as error:
+        if screen.machine:
+            screen.note(told_to_programs(error))
+        else:
+            for line in told_to_people(error):
+                screen.note(line)
+        raise typer.Exit(int(code_of(error))) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(int(ExitCode.INTERRUPTED)) from None

@@ -1,0 +1,48 @@
+"""What an orchestrator writes to: the store for facts, the readers of this process for words."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from heddle_core.ids import TenantId, ThreadId
+from heddle_runtime.threads.append import AppendOutcome, OwnerAppend
+from heddle_runtime.threads.deltas import Delta, Writing
+from heddle_runtime.threads.follow import Followers
+from heddle_runtime.threads.log import ThreadLog
+from heddle_runtime.threads.state import ThreadFold
+
+
+class Appender(Protocol):
+    """Where facts are written."""
+
+    async def append(self, command: OwnerAppend) -> AppendOutcome:
+        """Write an owner's facts. Raises StaleFence."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LiveLog:
+    """The log and the words beside it."""
+
+    appender: Appender
+    log: ThreadLog
+    followers: Followers
+
+    async def append(self, command: OwnerAppend) -> AppendOutcome:
+        """Write an owner's facts. Raises StaleFence."""
+        return await self.appender.append(command)
+
+    async def fold(self, tenant: TenantId, thread_id: ThreadId) -> ThreadFold:
+        """The state of a thread now; the object moves on with later commits."""
+        return await self.log.fold(tenant, thread_id)
+
+    def write_begins(self, tenant: TenantId, thread_id: ThreadId, writing: Writing) -> None:
+        """A model begins a message."""
+        self.followers.write_begins(tenant, thread_id, writing)
+
+    def wrote(self, tenant: TenantId, thread_id: ThreadId, delta: Delta) -> None:
+        """Words of that message."""
+        self.followers.wrote(tenant, thread_id, delta)
+
+    def write_ends(self, tenant: TenantId, thread_id: ThreadId) -> None:
+        """The message is finished, discarded or abandoned."""
+        self.followers.write_ends(tenant, thread_id)

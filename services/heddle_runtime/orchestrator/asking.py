@@ -1,0 +1,188 @@
+"""One model call: words out to whoever watches, and the facts that it leaves behind."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from heddle_core.ids import CallId
+from heddle_runtime.models.port import (
+    ArgumentsDelta,
+    FaultKind,
+    Model,
+    ModelFault,
+    ModelReply,
+    ModelRequest,
+    ModelUsage,
+    ReasoningDelta,
+    TextDelta,
+)
+from heddle_runtime.models.port import FinishReason as ModelFinish
+from heddle_runtime.orchestrator.journal import Journal
+from heddle_runtime.orchestrator.setup import Setup
+from heddle_runtime.runs.content import Json, Text
+from heddle_runtime.runs.run import FailureReason, FinishReason, RunFailure
+from heddle_runtime.runs.usage import MicroUsd, Usage
+from heddle_runtime.threads.deltas import Channel, Writing
+from heddle_runtime.threads.events import (
+    AssistantMessageCompleted,
+    ErrorRecorded,
+    Payload,
+    ReasoningRecorded,
+    StepCompleted,
+    StepStarted,
+    ToolCallRequested,
+)
+from heddle_runtime.tools.schema import Schemas
+
+_FINISH = {
+    ModelFinish.STOP: FinishReason.STOP,
+    ModelFinish.TOOL_CALLS: FinishReason.TOOL_CALLS,
+    ModelFinish.LENGTH: FinishReason.LENGTH,
+    ModelFinish.CONTENT_FILTER: FinishReason.CONTENT_FILTER,
+    ModelFinish.OTHER: FinishReason.OTHER,
+}
+
+
+class Models(Protocol):
+    """Where models and their prices come from."""
+
+    def open(self, name: str) -> Model:
+        """The model of that name. Raises ModelFault if it cannot be used."""
+        ...
+
+    def cost(self, name: str, answered: str, usage: ModelUsage) -> MicroUsd:
+        """What a reply of the model costs; zero where no price is known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a model call leaves behind."""
+
+    facts: tuple[Payload, ...]
+    failure: RunFailure | None = None
+    """Set where another try would be of no use."""
+    retry_after: float | None = None
+    """Seconds that the provider asked to wait before another try; None where nothing went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One attempt at a step."""
+
+    journal: Journal
+    models: Models
+    setup: Setup
+    schemas: Schemas
+    started: StepStarted
+
+    async def ask(self, request: ModelRequest, stop: asyncio.Event, seconds: float | None) -> Heard:
+        """Ask the model and stream its words.
+
+        Args:
+            request: what to ask.
+            stop: set when the run is cancelled or handed over.
+            seconds: time left to the run, or None.
+
+        Returns the facts of the reply, of the fault, or of the words so far when it was stopped or ran out of time.
+        """
+        writing = Writing(
+            self.journal.claim.run_id, self.started.step_id, self.started.attempt, self.started.message_id
+        )
+        self.journal.begin(writing)
+        listening = asyncio.create_task(self._listen(request, writing))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({listening, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if listening.done():
+                return self._heard(listening.result())
+            reason = FinishReason.CANCELLED if stop.is_set() else FinishReason.DEADLINE
+            return Heard(tuple(self._cut_short(writing, reason)))
+        except ModelFault as fault:
+            return self._faulted(fault)
+        finally:
+            stopping.cancel()
+            listening.cancel()
+            await asyncio.wait({listening, stopping})
+            self.journal.end()
+
+    async def _listen(self, request: ModelRequest, writing: Writing) -> ModelReply:
+        after = (await self.journal.thread()).last_sequence
+        async with aclosing(self.models.open(self.setup.model).stream(request)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta():
+                        self.journal.write(writing.add(Channel.TEXT, event.text, after))
+                    case ReasoningDelta():
+                        self.journal.write(writing.add(Channel.REASONING, event.text, after))
+                    case ArgumentsDelta():
+                        call_id = CallId(event.call_id)
+                        self.journal.write(writing.add(Channel.TOOL_ARGUMENTS, event.fragment, after, call_id))
+                    case ModelReply():
+                        return event
+        raise ModelFault(FaultKind.RETRYABLE, "the model's stream ended without a reply")
+
+    def _heard(self, reply: ModelReply) -> Heard:
+        message_id = self.started.message_id
+        facts: list[Payload] = []
+        if reply.reasoning:
+            facts.append(ReasoningRecorded(message_id, reply.reasoning))
+        finish = _FINISH[reply.finish_reason]
+        problem = "" if reply.calls else self._mismatch(reply.text)
+        if reply.text or not reply.calls:
+            wanted = self.setup.wanted_schema and not problem and not reply.calls
+            content = (Json(reply.text),) if wanted else (Text(reply.text),)
+            facts.append(AssistantMessageCompleted(message_id, content, finish_reason=finish))
+        facts.append(self._completed(reply.model, reply.usage, finish))
+        facts.extend(
+            ToolCallRequested(CallId(call.call_id), message_id, call.tool, call.arguments_json) for call in reply.calls
+        )
+        if problem:
+            facts.append(ErrorRecorded("OUTPUT_SCHEMA_MISMATCH", problem))
+        return Heard(tuple(facts))
+
+    def _mismatch(self, text: str) -> str:
+        if not self.setup.wanted_schema:
+            return ""
+        return " ".join(self.schemas.problems(self.setup.wanted_schema, text))
+
+    def _faulted(self, fault: ModelFault) -> Heard:
+        failed = StepCompleted(
+            self.started.step_id,
+            self.started.attempt,
+            self.setup.model,
+            Usage(model_calls=1),
+            FinishReason.OTHER,
+            str(fault),
+        )
+        wait = fault.retry_after.total_seconds() if fault.retry_after else 0.0
+        match fault.kind:
+            case FaultKind.RETRYABLE:
+                return Heard((failed,), retry_after=wait)
+            case FaultKind.REFUSED:
+                return Heard((failed,), RunFailure(FailureReason.MODEL_REFUSED, str(fault)))
+            case FaultKind.MISCONFIGURED:
+                return Heard((failed,), RunFailure(FailureReason.MODEL_MISCONFIGURED, str(fault)))
+
+    def _cut_short(self, writing: Writing, reason: FinishReason) -> Sequence[Payload]:
+        """The words so far, and the bill as far as it is known: one call, tokens unknown (SEMANTICS 17)."""
+        facts: list[Payload] = []
+        text = writing.text()
+        if text:
+            message_id = self.started.message_id
+            facts.append(AssistantMessageCompleted(message_id, (Text(text),), incomplete=True, finish_reason=reason))
+        facts.append(self._completed(self.setup.model, ModelUsage(), reason))
+        return facts
+
+    def _completed(self, model: str, usage: ModelUsage, finish: FinishReason) -> StepCompleted:
+        used = Usage(
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cached_input_tokens,
+            usage.reasoning_tokens,
+            model_calls=1,
+            cost=self.models.cost(self.setup.model, model, usage),
+        )
+        return StepCompleted(self.started.step_id, self.started.attempt, model, used, finish)

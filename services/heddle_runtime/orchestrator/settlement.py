@@ -1,0 +1,31 @@
+"""How a run is closed before it ends: every call gets its result, every input its end (P9, SEMANTICS 17). Pure."""
+
+from heddle_runtime.orchestrator.setup import Setup
+from heddle_runtime.runs.content import Text
+from heddle_runtime.runs.run import CancelCause
+from heddle_runtime.runs.state import InputState
+from heddle_runtime.threads.events import InputResolved, Payload, RunCancelled, ToolCallCompleted, ToolCallOutcome
+from heddle_runtime.threads.state import CallFold, RunFold
+from heddle_runtime.tools.selection import Found
+
+
+def closing(run: RunFold, setup: Setup | None) -> tuple[Payload, ...]:
+    """Results for open calls and ends for open inputs. Without a setup nothing is known of the tools."""
+    inputs = tuple(InputResolved(input_id, InputState.CANCELLED) for input_id in run.inputs)
+    return inputs + tuple(_closed(call, setup) for call in run.open_calls)
+
+
+def cancelled(run: RunFold, setup: Setup | None) -> tuple[Payload, ...]:
+    """The last facts of a run that was cancelled."""
+    rolled_back = run.cancel_cause is CancelCause.ROLLED_BACK
+    return (*closing(run, setup), RunCancelled(run.cancel_cause, rolled_back, run.usage))
+
+
+def _closed(call: CallFold, setup: Setup | None) -> ToolCallCompleted:
+    if not call.started:
+        return ToolCallCompleted(call.call_id, ToolCallOutcome.CANCELLED, (Text("The call was not sent."),))
+    found = setup.tools.find(call.tool) if setup else None
+    if isinstance(found, Found) and found.spec.read_only:
+        return ToolCallCompleted(call.call_id, ToolCallOutcome.CANCELLED, (Text("The call was stopped."),))
+    unknown = (Text("The call was sent, and whether it took effect is not known."),)
+    return ToolCallCompleted(call.call_id, ToolCallOutcome.UNKNOWN, unknown)

@@ -1,0 +1,208 @@
+"""AgentRuntime as gRPC sees it: decode, hand to the facade, encode. Nothing is decided here."""
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from heddle.runtime.v1 import agent_runtime_pb2 as pb
+from heddle.runtime.v1.stream_pb2 import StreamFrame
+from heddle_core.errors import RequestNotFound, invalid
+from heddle_core.ids import InputId, RequestId, RunId, ThreadId
+from heddle_grpc.calls import Context
+from heddle_runtime.codec.codec import MAPPING
+from heddle_runtime.codec.views import input_message, run_message, snapshot_message
+from heddle_runtime.facade.commands import Accepted, Caller, Cancelled, CancelRuns, Disposition, ResolveInput
+from heddle_runtime.facade.controls import Controls
+from heddle_runtime.facade.estimates import Estimate, estimate
+from heddle_runtime.facade.turns import IncomingTurn, Turns
+from heddle_runtime.facade.waiting import Doorbells, wait_run
+from heddle_runtime.lanes.ports import Toolbox
+from heddle_runtime.rpc.frames import Streams
+from heddle_runtime.rpc.requests import caller, request_key
+from heddle_runtime.runs.inputs import InputAnswer, InputProgress
+from heddle_runtime.runs.run import Run
+from heddle_runtime.runs.state import RunState
+from heddle_runtime.runs.turn import Turn
+from heddle_runtime.store.store import Store
+from heddle_runtime.threads.events import RUN_ENDS, Event, RunWaiting
+from heddle_runtime.threads.follow import Followers, Item, Reading
+
+Over = Callable[[Iterable[Item], bool], bool]
+"""Whether a stream is over behind some items, given whether they reach the log's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRuntimeServicer:
+    """The five RPCs."""
+
+    turns: Turns
+    controls: Controls
+    store: Store
+    followers: Followers
+    streams: Streams
+    doorbells: Doorbells
+    toolbox: Toolbox
+
+    async def StartTurn(self, request: pb.StartTurnRequest, context: Context) -> pb.StartTurnResponse:
+        """Accept a turn."""
+        asked = self._asked("StartTurn", request)
+        if request.validate_only:
+            resolved = await self.turns.resolve(asked)
+            return estimate_response(await estimate(self.toolbox, asked.caller.tenant, resolved))
+        accepted = await self.turns.start(asked)
+        run = accepted.run
+        if request.wait_seconds:
+            wait = timedelta(seconds=request.wait_seconds)
+            run = await wait_run(self.store, self.doorbells, run.tenant, run.run_id, wait)
+        return start_response(accepted, run)
+
+    async def StartStreamingTurn(
+        self, request: pb.StartStreamingTurnRequest, context: Context
+    ) -> AsyncGenerator[pb.StartStreamingTurnResponse]:
+        """Accept a turn or join one, and stream its run."""
+        over = run_is_over(request.end_on_waiting if request.HasField("end_on_waiting") else True)
+        if request.HasField("after_sequence"):
+            frames = self._join(caller(context), RequestId(request.request_id), request.after_sequence, over)
+        else:
+            frames = self._start(self._asked("StartStreamingTurn", request), over)
+        async for frame in frames:
+            yield pb.StartStreamingTurnResponse(frame=frame)
+
+    async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
+        """Stop a run and its children."""
+        if request.WhichOneof("target") is None:
+            raise invalid("target", "set run_id, turn_request_id or thread_id")
+        command = CancelRuns(
+            caller=caller(context),
+            key=request_key("CancelRun", request),
+            run_ids=(RunId(request.run_id),) if request.run_id else (),
+            turn_request_id=RequestId(request.turn_request_id),
+            thread_id=ThreadId(request.thread_id),
+            note=request.note,
+        )
+        return cancel_response(await self.controls.cancel(command))
+
+    async def ResolveInput(self, request: pb.ResolveInputRequest, context: Context) -> pb.ResolveInputResponse:
+        """Answer an input."""
+        has = request.WhichOneof("resolution")
+        command = ResolveInput(
+            caller=caller(context),
+            key=request_key("ResolveInput", request),
+            input_id=InputId(request.input_id),
+            answer=MAPPING.decode(InputAnswer, request.answer) if has == "answer" else None,
+            progress=MAPPING.decode(InputProgress, request.progress) if has == "progress" else None,
+        )
+        resolved = await self.controls.resolve(command, request.resolution_token)
+        return pb.ResolveInputResponse(input=input_message(resolved.input), run=run_message(resolved.run))
+
+    async def GetSnapshot(self, request: pb.GetSnapshotRequest, context: Context) -> pb.GetSnapshotResponse:
+        """The state of a thread."""
+        tenant, thread_id = caller(context).tenant, ThreadId(request.thread_id)
+        if request.at_sequence < 0:
+            raise invalid("at_sequence", "zero for now, or a sequence from 1")
+        if request.at_sequence:
+            fold = await self.store.log.fold_at(tenant, thread_id, request.at_sequence)
+        else:
+            fold = await self.store.log.fold(tenant, thread_id)
+        window = request.message_window if request.HasField("message_window") else None
+        if window is not None and not 0 <= window <= 100:
+            raise invalid("message_window", "0 to 100")
+        snapshot = snapshot_message(fold, read_mask=request.read_mask.paths, message_window=window)
+        return pb.GetSnapshotResponse(snapshot=snapshot)
+
+    async def _has_more(self, run: Run, after: int) -> bool:
+        return bool(await self.store.read_events(run.tenant, run.thread_id, after, 1, run.run_id))
+
+    def _asked(self, method: str, request: pb.StartTurnRequest | pb.StartStreamingTurnRequest) -> IncomingTurn:
+        return IncomingTurn(
+            caller=caller(),
+            key=request_key(method, request),
+            turn=MAPPING.decode(Turn, request.turn),
+            thread_id=ThreadId(request.thread_id),
+            create_if_missing=request.create_if_missing,
+            etag=request.etag,
+        )
+
+    async def _start(self, asked: IncomingTurn, over: Over) -> AsyncGenerator[StreamFrame]:
+        tenant, thread_id = asked.caller.tenant, self.turns.thread_id_for(asked)
+        with self.followers.join(tenant, thread_id) as follower:
+            accepted = await self.turns.start(asked, thread_id)
+            run = accepted.run
+            if accepted.disposition in (Disposition.STARTED, Disposition.QUEUED):
+                reading = Reading(self.store, follower, (tenant, thread_id), run.request_sequence - 1, run.run_id)
+                opening = await reading.open(known_head=run.request_sequence - 1)
+                async for frame in self.streams.frames(reading, follower, opening, over=over):
+                    yield frame
+                return
+        async for frame in self._follow(run, run.request_sequence - 1, over):
+            yield frame
+
+    async def _join(self, who: Caller, request_id: RequestId, after: int, over: Over) -> AsyncGenerator[StreamFrame]:
+        if after < 0:
+            raise invalid("after_sequence", "zero for the run's start, or the last sequence that was seen")
+        found = await self.store.find_turn(who.tenant, who.actor.principal, request_id)
+        if found is None:
+            raise RequestNotFound(request_id)
+        run = await self.store.get_run(who.tenant, found[0])
+        async for frame in self._follow(run, max(after, run.request_sequence - 1), over):
+            yield frame
+
+    async def _follow(self, run: Run, after: int, over: Over) -> AsyncGenerator[StreamFrame]:
+        """Stream a run that exists already; one that has settled before the cursor ends at once."""
+        with self.followers.join(run.tenant, run.thread_id, after) as follower:
+            reading = Reading(self.store, follower, (run.tenant, run.thread_id), after, run.run_id)
+            opening = await reading.open()
+            now = await self.store.get_run(run.tenant, run.run_id)
+            settled = now.state.terminal and not await self._has_more(now, after)
+            async for frame in self.streams.frames(reading, follower, opening, over=over, settled=settled):
+                yield frame
+
+
+def run_is_over(end_on_waiting: bool) -> Over:
+    """The rule by which a run's stream ends: at its terminal event, or where it waits at the log's end."""
+
+    def over(items: Iterable[Item], caught_up: bool) -> bool:
+        last = None
+        for item in items:
+            if isinstance(item, Event):
+                if isinstance(item.payload, RUN_ENDS):
+                    return True
+                last = item
+        return caught_up and end_on_waiting and last is not None and isinstance(last.payload, RunWaiting)
+
+    return over
+
+
+def start_response(accepted: Accepted, run: Run) -> pb.StartTurnResponse:
+    """What became of a turn, as its message."""
+    return pb.StartTurnResponse(
+        run=run_message(run),
+        disposition=pb.TurnDisposition.ValueType(accepted.disposition),
+        queue_position=accepted.queue_position if run.state is RunState.QUEUED else 0,
+        blocking_input_ids=accepted.blocking_input_ids,
+    )
+
+
+def estimate_response(would: Estimate) -> pb.StartTurnResponse:
+    """What would run, as its message."""
+    return pb.StartTurnResponse(
+        disposition=pb.TURN_DISPOSITION_VALIDATED,
+        estimate=pb.TurnEstimate(
+            agent=MAPPING.encode(would.agent),
+            model=would.model,
+            tools=would.tools,
+            input_tokens=would.input_tokens,
+            limits=MAPPING.encode(would.limits),
+        ),
+    )
+
+
+def cancel_response(done: Cancelled) -> pb.CancelRunResponse:
+    """What a cancel has done, as its message."""
+    return pb.CancelRunResponse(
+        run=run_message(done.run) if done.run else None,
+        cancelled=[
+            pb.CancelledRun(run_id=each.run_id, thread_id=each.thread_id, cancel_sequence=each.cancel_sequence)
+            for each in done.cancelled
+        ],
+    )

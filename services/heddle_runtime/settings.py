@@ -1,0 +1,126 @@
+"""The runtime's settings: environment variables with the prefix HEDDLE_, nested by two underscores, or a file.
+
+`HEDDLE_LISTEN=127.0.0.1:0`, `HEDDLE_LIMITS__STEPS=12`. Secrets are never printed.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LimitSettings(_Part):
+    """What a run may use where neither turn nor agent says anything; zero: no bound."""
+
+    steps: int = Field(default=8, ge=0, description="Model calls that lead somewhere.")
+    tokens: int = Field(default=0, ge=0, description="Input and output together.")
+    output_tokens_per_step: int = Field(default=0, ge=0, description="Of one reply; zero: the model's own.")
+    cost_micro_usd: int = Field(default=0, ge=0, description="Millionths of a US dollar.")
+    wall_time: timedelta = Field(default=timedelta(minutes=15), description="At work; waiting does not count.")
+    tool_calls: int = Field(default=64, ge=0)
+
+
+class TurnRateSettings(_Part):
+    """How much callers may ask for."""
+
+    turns_per_minute: int = Field(
+        default=30, ge=0, description="Per principal; zero: no limit. The development identity is never limited."
+    )
+    text_characters: int = Field(default=32_000, ge=1, description="Of one turn.")
+    most_steps: int = Field(default=100, ge=0, description="What no turn may exceed; zero: no bound.")
+    most_depth: int = Field(default=3, ge=0, description="Of a child below its root.")
+    most_children: int = Field(default=8, ge=0, description="Open children of one run.")
+
+
+class ModelSettings(_Part):
+    """Which models there are. Keys are read from their usual variables, as OPENAI_API_KEY, when not set here."""
+
+    scenario_folders: tuple[Path, ...] = Field(default=(), description="Where `scripted:NAME` is looked up first.")
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str | None = None
+    google_api_key: SecretStr | None = None
+    google_base_url: str | None = None
+    compatible: dict[str, str] = Field(
+        default_factory=dict, description="OpenAI-compatible servers: base URL by alias, for `compatible:ALIAS/MODEL`."
+    )
+    compatible_api_keys: dict[str, SecretStr] = Field(default_factory=dict, description="By the same aliases.")
+    local_threads: int = Field(default=1, ge=1, description="Of the local model's child process.")
+
+
+class ToolSettings(_Part):
+    """The tools inside the runtime."""
+
+    sandbox: Path | None = Field(
+        default=None, description="Folder of read_file and write_file; data_dir/sandbox if unset."
+    )
+    http_fetch: bool = Field(default=False, description="Whether agents may be given `http_fetch`.")
+    http_allow: tuple[str, ...] = Field(
+        default=(), description="Private hosts that `http_fetch` may reach all the same, as `10.1.2.3:8080`."
+    )
+    input_expiry: timedelta = Field(default=timedelta(hours=24), description="How long a question or approval waits.")
+
+
+class LaneTimes(_Part):
+    """How the worker behaves (SEMANTICS 11 to 15)."""
+
+    slots: int = Field(default=1_000, ge=1, description="Runs worked on at the same time.")
+    lease: timedelta = timedelta(seconds=10)
+    renew_every: timedelta = timedelta(seconds=3)
+    sweep_every: timedelta = timedelta(seconds=1)
+    cancel_grace: timedelta = timedelta(seconds=8)
+    drain_grace: timedelta = timedelta(seconds=10)
+
+
+class StreamTimes(_Part):
+    """How long streams live."""
+
+    checkpoint_every: timedelta = timedelta(seconds=15)
+    rotate_after: timedelta = timedelta(minutes=15)
+
+
+class IdentitySettings(_Part):
+    """Who may call. With nothing set, the development identity, which works on loopback only."""
+
+    tenant: str = Field(default="default", description="Of the development identity.")
+    principal: str = Field(default="developer", description="Of the development identity.")
+    api_keys_file: Path | None = Field(default=None, description="YAML list of hashed keys.")
+    jwks: str | None = Field(default=None, description="File or URL of an issuer's keys.")
+    issuer: str = ""
+    audience: str = "heddle"
+
+
+class RuntimeSettings(BaseSettings):
+    """Everything that can be set on a runtime."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEDDLE_", env_nested_delimiter="__", extra="ignore", frozen=True, secrets_dir=None
+    )
+
+    data_dir: Path = Field(default=Path(".heddle"), description="Folder of the embedded database.")
+    listen: str = Field(default="127.0.0.1:7233", description="`host:port` or `unix:/path`; port 0 picks one.")
+    operations: str | None = Field(default=None, description="Plaintext address of health and channelz.")
+    operations_http: str | None = Field(default=None, description="Address of /livez, /readyz and /metrics.")
+    reflection: bool = Field(default=True, description="Let clients ask for the contract.")
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    model: str = Field(
+        default="scripted:hello",
+        description="Used where nobody names a model; `scripted:` may be followed by a scenario file's path.",
+    )
+    limits: LimitSettings = LimitSettings()
+    turns: TurnRateSettings = TurnRateSettings()
+    models: ModelSettings = ModelSettings()
+    tools: ToolSettings = ToolSettings()
+    lanes: LaneTimes = LaneTimes()
+    streams: StreamTimes = StreamTimes()
+    identity: IdentitySettings = IdentitySettings()
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_calls: bool = Field(default=False, description="Log calls that ended well, too.")

@@ -1,0 +1,155 @@
+"""How the owner of a run writes: fenced, in the expected state, at most once per append number (SEMANTICS 13)."""
+
+from dataclasses import replace
+
+from heddle_core.errors import RunNotFound, StaleFence
+from heddle_core.ids import RunId
+from heddle_runtime.codec.codec import MAPPING
+from heddle_runtime.runs.run import Run
+from heddle_runtime.runs.state import InputState, RunState, Transition, advance
+from heddle_runtime.store.families import settle_child
+from heddle_runtime.store.input_rows import close_inputs, insert_input
+from heddle_runtime.store.log import Draft, Head, LogWriter, read_events, total_spent
+from heddle_runtime.store.run_rows import COLUMNS, run_value
+from heddle_runtime.threads.accounting import ADMITTED_AFTER_CANCEL, ENDS
+from heddle_runtime.threads.append import Appended, AppendOutcome, CancelledMeanwhile, Overtaken, OwnerAppend
+from heddle_runtime.threads.events import (
+    InputRequested,
+    InputResolved,
+    Payload,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunWaiting,
+)
+from heddle_runtime.threads.log import Committed
+
+
+def append(writer: LogWriter, command: OwnerAppend, drafts: tuple[Draft, ...]) -> AppendOutcome:
+    """Write the owner's facts, with all that follows from them for run, lane, inputs and parent.
+
+    Raises:
+        StaleFence: the run was claimed by somebody else since.
+    """
+    claim = command.claim
+    head = writer.lock(claim.tenant, claim.thread_id)
+    run, number = _owned(writer, command)
+    if number >= command.number:
+        return _applied_before(writer, command, head)
+    if run.cancel_sequence and not all(isinstance(each, ADMITTED_AFTER_CANCEL) for each in command.payloads):
+        return CancelledMeanwhile(run.cancel_sequence)
+    if command.decisive and _overtaken(writer, command, head):
+        return Overtaken(head.last_sequence)
+    state = _state_after(run.state, command.payloads)
+    if state.terminal and head.lane_run_id == run.run_id:
+        head.lane_run_id = RunId("")
+    events = writer.append(head, drafts)
+    ended = _update_run(writer, command, run, state)
+    for payload in command.payloads:
+        _project(writer, run, payload)
+    if state.terminal:
+        close_inputs(writer.tx, run)
+        settle_child(writer, ended, state)
+    return Appended(events)
+
+
+def _owned(writer: LogWriter, command: OwnerAppend) -> tuple[Run, int]:
+    claim = command.claim
+    row = writer.tx.row(
+        f"SELECT {COLUMNS}, append_number FROM runs WHERE tenant = :tenant AND run_id = :run{writer.tx.row_lock}",
+        tenant=claim.tenant,
+        run=claim.run_id,
+    )
+    if row is None:
+        raise RunNotFound(claim.run_id)
+    run, number = run_value(row[:-1]), row[-1]
+    if run.fence != claim.fence or (run.state is not RunState.RUNNING and number < command.number):
+        raise StaleFence(claim.run_id, claim.fence)
+    return run, number
+
+
+def _applied_before(writer: LogWriter, command: OwnerAppend, head: Head) -> Appended:
+    events = read_events(writer.tx, head.tenant, head.thread_id, command.known_sequence, 1_000)
+    writer.committed.append(Committed(head.tenant, head.thread_id, events))
+    return Appended(events)
+
+
+def _overtaken(writer: LogWriter, command: OwnerAppend, head: Head) -> bool:
+    if head.last_sequence == command.known_sequence:
+        return False
+    row = writer.tx.row(
+        "SELECT 1 FROM events WHERE tenant = :tenant AND thread_id = :thread AND sequence > :known AND run_id = :run",
+        tenant=head.tenant,
+        thread=head.thread_id,
+        known=command.known_sequence,
+        run=command.claim.run_id,
+    )
+    return row is not None
+
+
+def _state_after(state: RunState, payloads: tuple[Payload, ...]) -> RunState:
+    for payload in payloads:
+        if isinstance(payload, RunWaiting):
+            state = advance(state, Transition.PARK)
+        elif type(payload) in ENDS:
+            state = advance(state, ENDS[type(payload)])
+    return state
+
+
+def _update_run(writer: LogWriter, command: OwnerAppend, run: Run, state: RunState) -> Run:
+    spent = total_spent(command.payloads)
+    result, failure, cause = run.result, run.failure, run.cancel_cause
+    for payload in command.payloads:
+        if isinstance(payload, RunCompleted):
+            result = payload.result
+        elif isinstance(payload, RunFailed):
+            failure = payload.failure
+        elif isinstance(payload, RunCancelled):
+            cause = payload.cause
+    changed = writer.tx.run(
+        "UPDATE runs SET state = :state, append_number = :number, input_tokens = input_tokens + :input,"
+        " output_tokens = output_tokens + :output, cached_input_tokens = cached_input_tokens + :cached,"
+        " reasoning_tokens = reasoning_tokens + :reasoning, model_calls = model_calls + :model_calls,"
+        " tool_calls = tool_calls + :tool_calls, cost = cost + :cost, result = :result,"
+        " failure_reason = :failure_reason, failure_message = :failure_message, cancel_cause = :cause,"
+        " end_time = :ended WHERE tenant = :tenant AND run_id = :run AND fence = :fence AND state = :expected",
+        state=int(state),
+        number=command.number,
+        input=spent.input_tokens,
+        output=spent.output_tokens,
+        cached=spent.cached_input_tokens,
+        reasoning=spent.reasoning_tokens,
+        model_calls=spent.model_calls,
+        tool_calls=spent.tool_calls,
+        cost=spent.cost,
+        result=MAPPING.encode(result).SerializeToString() if result else None,
+        failure_reason=int(failure.reason) if failure else 0,
+        failure_message=failure.message if failure else "",
+        cause=int(cause),
+        ended=writer.tx.now if state.terminal else 0,
+        tenant=run.tenant,
+        run=run.run_id,
+        fence=command.claim.fence,
+        expected=int(run.state),
+    )
+    if changed != 1:
+        raise StaleFence(run.run_id, command.claim.fence)
+    return replace(run, state=state, usage=run.usage + spent, result=result, failure=failure, cancel_cause=cause)
+
+
+def _project(writer: LogWriter, run: Run, payload: Payload) -> None:
+    match payload:
+        case InputRequested():
+            insert_input(writer.tx, run.tenant, payload.input, InputState.PENDING)
+        case InputResolved():
+            writer.tx.run(
+                "UPDATE inputs SET state = :state, resolve_time = :now WHERE tenant = :tenant AND input_id = :input"
+                " AND state <= :pending",
+                state=int(payload.state),
+                now=writer.tx.now,
+                tenant=run.tenant,
+                input=payload.input_id,
+                pending=int(InputState.PENDING),
+            )
+        case _:
+            pass

@@ -1,0 +1,220 @@
+"""The messages of a thread, read from its events by kind: without loading the thread.
+
+The history is its runs in the order of RunStarted, not the order of the log (SEMANTICS 10): a turn that waited in the
+queue stands behind the answer that it waited for.
+"""
+
+from collections.abc import Iterator
+
+import heddle_runtime.threads.events as e
+from heddle_core.clock import Micros
+from heddle_core.errors import CursorAhead, invalid
+from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_database.port import Row, Transaction
+from heddle_runtime.codec.codec import payload_value
+from heddle_runtime.facade.commands import Message
+from heddle_runtime.facade.page_commands import Cursor, Listing
+from heddle_runtime.facade.thread_commands import ListMessages
+from heddle_runtime.store.marks import (
+    MARKED,
+    RUN_CANCELLED,
+    RUN_STARTED,
+    RUN_SUPERSEDED,
+    SAID,
+    THREAD_FORKED,
+)
+from heddle_runtime.store.pages import placeholders
+from heddle_runtime.store.reads import log_bounds
+from heddle_runtime.threads.fold_codec import decode
+from heddle_runtime.threads.state import UserSaid
+
+_COLUMNS = "sequence, run_id, commit_time, payload, redacted"
+_RUNS_AT_ONCE = 50
+
+
+def list_messages(tx: Transaction, command: ListMessages) -> Listing[Message]:
+    """A page of messages, newest first: of the history, or of the whole log with `include_dropped`.
+
+    Raises:
+        ThreadNotFound: the tenant has no such thread.
+        CursorAhead: the log does not reach as far as `at_sequence`.
+        InvalidField: the cursor is of another list.
+    """
+    last, _ = log_bounds(tx, command.tenant, command.thread_id)
+    if command.at_sequence > last:
+        raise CursorAhead(command.at_sequence, last)
+    after = command.page.after
+    if after and (len(after) != 2 or not all(isinstance(each, int) and 0 <= each < 2**63 for each in after)):
+        raise invalid("page_token", "send the token that this very list gave, with the same filters")
+    end = command.at_sequence or last
+    found = _every_message(tx, command, end) if command.include_dropped else _history(tx, command, end)
+    items: list[Message] = []
+    cursors: list[Cursor] = []
+    for cursor, message in found:
+        if len(items) == command.page.size:
+            return Listing(tuple(items), tuple(cursors), cursors[-1])
+        items.append(message)
+        cursors.append(cursor)
+    return Listing(tuple(items), tuple(cursors))
+
+
+def message_of(sequence: int, run_id: RunId, commit_time: Micros, payload: e.Payload, redacted: bool) -> Message | None:
+    """The message that an event holds, if it holds one."""
+    match payload:
+        case e.TurnRequested():
+            said, content, by_user, incomplete = payload.message_id, payload.turn.content, True, False
+        case e.TurnSteered():
+            said, content, by_user, incomplete = payload.message_id, payload.content, True, False
+        case e.AssistantMessageCompleted():
+            said, content, by_user, incomplete = payload.message_id, payload.content, False, payload.incomplete
+        case _:
+            return None
+    return Message(said, run_id, sequence, by_user, content, incomplete, redacted, commit_time)
+
+
+def base_messages(payload: e.ThreadForked, thread_id: ThreadId) -> list[Message]:
+    """The messages that a fork has from its source, oldest first; their sequences are the source's."""
+    base = decode(payload.base, thread_id)
+    return [
+        Message(
+            message_id=said.message_id,
+            run_id=exchange.run_id,
+            sequence=said.sequence,
+            by_user=isinstance(said, UserSaid),
+            content=said.parts,
+            incomplete=not isinstance(said, UserSaid) and said.incomplete,
+            redacted=said.redacted,
+            create_time=said.time,
+        )
+        for exchange in base.history
+        for said in exchange.messages
+    ]
+
+
+def _every_message(tx: Transaction, command: ListMessages, end: int) -> Iterator[tuple[Cursor, Message]]:
+    of_kinds, parameters = placeholders("kind", SAID)
+    after = command.page.after
+    before = int(after[1]) * int(after[0] != 0) if after else end + 1
+    rows = (
+        tx.rows(
+            f"SELECT {_COLUMNS} FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind {of_kinds}"
+            f" AND {MARKED} AND sequence < :before ORDER BY sequence DESC LIMIT :limit",
+            tenant=command.tenant,
+            thread=command.thread_id,
+            before=before,
+            limit=command.page.size + 1,
+            **parameters,
+        )
+        if before > 0
+        else []
+    )
+    for row in rows:
+        yield (1, row[0]), _message(row)
+    if len(rows) <= command.page.size:
+        yield from _inherited(tx, command, frozenset())
+
+
+def _history(tx: Transaction, command: ListMessages, end: int) -> Iterator[tuple[Cursor, Message]]:
+    """Messages by the start of their run, then by their place in the log, both backwards."""
+    dropped = _dropped(tx, command.tenant, command.thread_id, end)
+    after = command.page.after
+    start, place = (int(after[0]), int(after[1])) if after else (end + 1, 0)
+    until = end
+    for run_id, began in _starts(tx, command, min(start, end)):
+        if run_id not in dropped:
+            for row in reversed(_said(tx, command, run_id, until)):
+                if began < start or row[0] < place:
+                    yield (began, row[0]), _message(row)
+        until = began  # A run has said everything before the next one starts.
+    yield from _inherited(tx, command, dropped)
+
+
+def _inherited(tx: Transaction, command: ListMessages, dropped: frozenset[RunId]) -> Iterator[tuple[Cursor, Message]]:
+    """What a fork has from its source, behind all of its own. The cursor is (0, place)."""
+    row = tx.row(
+        f"SELECT payload FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind = :kind AND {MARKED}"
+        " AND sequence = 1",
+        tenant=command.tenant,
+        thread=command.thread_id,
+        kind=THREAD_FORKED,
+    )
+    payload = payload_value(row[0]) if row else None
+    if not isinstance(payload, e.ThreadForked):
+        return
+    messages = base_messages(payload, command.thread_id)
+    after = command.page.after
+    before = int(after[1]) if after and after[0] == 0 else len(messages)
+    for place in reversed(range(min(before, len(messages)))):
+        if messages[place].run_id not in dropped:
+            yield (0, place), messages[place]
+
+
+def _starts(tx: Transaction, command: ListMessages, last: int) -> Iterator[tuple[RunId, int]]:
+    """Runs with the sequences of their first RunStarted, the latest first; a run that was claimed again counts once.
+
+    All claims of a run stand together, because it keeps the lane from the first to its end.
+    """
+    pending: tuple[RunId, int] | None = None
+    while last > 0:
+        rows = tx.rows(
+            f"SELECT sequence, run_id FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind = :kind"
+            f" AND {MARKED} AND sequence <= :last ORDER BY sequence DESC LIMIT :limit",
+            tenant=command.tenant,
+            thread=command.thread_id,
+            kind=RUN_STARTED,
+            last=last,
+            limit=_RUNS_AT_ONCE,
+        )
+        for sequence, run_id in rows:
+            if pending is not None and pending[0] != run_id:
+                yield pending
+            pending = (RunId(run_id), sequence)
+        if len(rows) < _RUNS_AT_ONCE:
+            break
+        last = rows[-1][0] - 1
+    if pending is not None:
+        yield pending
+
+
+def _said(tx: Transaction, command: ListMessages, run_id: RunId, end: int) -> list[Row]:
+    """The events in which a run's messages stand, in order, up to a sequence."""
+    of_kinds, parameters = placeholders("kind", SAID)
+    return tx.rows(
+        f"SELECT {_COLUMNS} FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind {of_kinds}"
+        f" AND {MARKED} AND run_id = :run AND sequence <= :end AND sequence >="
+        " (SELECT request_sequence FROM runs WHERE tenant = :tenant AND run_id = :run) ORDER BY sequence",
+        tenant=command.tenant,
+        thread=command.thread_id,
+        run=run_id,
+        end=end,
+        **parameters,
+    )
+
+
+def _dropped(tx: Transaction, tenant: TenantId, thread_id: ThreadId, end: int) -> frozenset[RunId]:
+    """Runs that had left the history by then: rolled back, or superseded."""
+    of_kinds, parameters = placeholders("kind", (RUN_CANCELLED, RUN_SUPERSEDED))
+    rows = tx.rows(
+        f"SELECT run_id, payload FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind {of_kinds}"
+        f" AND {MARKED} AND sequence <= :end",
+        tenant=tenant,
+        thread=thread_id,
+        end=end,
+        **parameters,
+    )
+    dropped: set[RunId] = set()
+    for run_id, stored in rows:
+        match payload_value(stored):
+            case e.RunCancelled(rolled_back=True):
+                dropped.add(RunId(run_id))
+            case e.RunSuperseded(superseded_run_id=superseded):
+                dropped.add(superseded)
+            case _:
+                pass
+    return frozenset(dropped)
+
+
+def _message(row: Row) -> Message:
+    message = message_of(row[0], RunId(row[1]), Micros(row[2]), payload_value(row[3]), bool(row[4]))
+    assert message is not None, "the statement asked for messages alone"
+    return message

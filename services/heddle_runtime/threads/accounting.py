@@ -1,0 +1,34 @@
+"""What events cost and which transition they make: rules that the fold and the store share. Pure."""
+
+import heddle_runtime.threads.events as e
+from heddle_runtime.runs.state import Transition
+from heddle_runtime.runs.usage import NOTHING, Usage
+
+ENDS: dict[type, Transition] = {
+    e.RunCompleted: Transition.COMPLETE,
+    e.RunFailed: Transition.FAIL,
+    e.RunCancelled: Transition.CANCEL,
+}
+"""Payloads that end a run, with their transitions."""
+
+ADMITTED_AFTER_CANCEL = (
+    e.ToolCallCompleted,
+    e.AssistantMessageCompleted,
+    e.InputResolved,
+    e.RunCancelled,
+    e.StepCompleted,
+)
+"""All that a run may still write once its cancel is committed (SEMANTICS 15), and the bill of its last step."""
+
+
+def spent(payload: e.Payload) -> Usage:
+    """What an event adds to the usage of its run."""
+    match payload:
+        case e.StepCompleted() | e.ChildFinished():
+            return payload.usage
+        case e.ToolCallStarted(attempt=1):
+            return Usage(tool_calls=1)
+        case e.ToolCallCompleted() if payload.cost:
+            return Usage(cost=payload.cost)
+        case _:
+            return NOTHING

@@ -1,0 +1,126 @@
+"""Performs one tool call that has been admitted: its intent is on record, so here it is sent, once, and heard out."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from heddle_core.clock import MICROS_PER_SECOND, Clock
+from heddle_runtime.tools.outcomes import Failed, Heard, Outcome, Silence, Stopped, outcome_of
+from heddle_runtime.tools.port import ToolEnd, ToolFault, ToolFaultKind, ToolInvocation, ToolProgress, ToolProvider
+from heddle_runtime.tools.results import MOST_TEXT, bounded, bounded_progress
+
+GRACE = timedelta(seconds=2)
+"""How long a tool that was told to stop may take to end."""
+LAST_WORDS = timedelta(milliseconds=500)
+"""How long a provider may take to end its stream after a result. A second result is looked for in that time."""
+
+_MOST_ENDS = 8
+"""A provider that repeats its result is not listened to for ever."""
+
+Report = Callable[[ToolProgress], None]
+"""Takes a call's progress; must not wait."""
+
+
+class Executor:
+    """Performs calls, each independently of the others."""
+
+    def __init__(self, *, clock: Clock, most_text: int = MOST_TEXT, grace: timedelta = GRACE) -> None:
+        self._clock = clock
+        self._most_text = most_text
+        self._grace = grace.total_seconds()
+        self._stragglers: set[asyncio.Task[None]] = set()
+
+    async def perform(
+        self, provider: ToolProvider, invocation: ToolInvocation, *, report: Report, stop: asyncio.Event
+    ) -> Outcome:
+        """Send the call, report its progress, and say how it came out.
+
+        Ends at the invocation's deadline, or the tool's own if that is sooner, or when `stop` is set; the tool is then
+        told, and given 2 s. Raises nothing but CancelledError, after telling the tool in the same way.
+        """
+        if stop.is_set():
+            return Stopped(confirmed=True)
+        seconds = self._seconds_left(invocation)
+        if seconds <= 0:
+            return Failed(f"{invocation.spec.path} was not called: its deadline had passed already")
+        hearing = _Hearing(report, self._most_text)
+        listening = asyncio.create_task(_listen(provider, invocation, hearing))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({listening, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            silence = _silence(listening, stop)
+        finally:
+            stopping.cancel()
+            await self._end(listening)
+        return outcome_of(
+            invocation.spec,
+            Heard(
+                ends=tuple(hearing.ends),
+                fault=hearing.fault,
+                silence=silence,
+                surely_over=listening.done() and provider.confirms_stop,
+            ),
+        )
+
+    async def close(self) -> None:
+        """Wait for calls that did not end when they were told to; each is told once more."""
+        for straggler in self._stragglers:
+            straggler.cancel()
+        if self._stragglers:
+            await asyncio.wait(self._stragglers, timeout=self._grace)
+
+    def _seconds_left(self, invocation: ToolInvocation) -> float:
+        by_context = (invocation.context.deadline - self._clock.now()) / MICROS_PER_SECOND
+        return min(by_context, invocation.spec.deadline.total_seconds())
+
+    async def _end(self, listening: asyncio.Task[None]) -> None:
+        """Cancel the call if it is not over, and wait for its end, but not for ever."""
+        if listening.done():
+            return
+        self._stragglers.add(listening)
+        listening.add_done_callback(self._stragglers.discard)
+        listening.cancel()
+        await asyncio.wait({listening}, timeout=self._grace)
+
+
+@dataclass(slots=True)
+class _Hearing:
+    """What has been heard of a call so far."""
+
+    report: Report
+    most_text: int
+    ends: list[ToolEnd] = field(default_factory=list[ToolEnd])
+    fault: ToolFault | None = None
+
+
+async def _listen(provider: ToolProvider, invocation: ToolInvocation, hearing: _Hearing) -> None:
+    """Read the call to its end. Cancelled, it still takes what the provider says at once."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as patience, aclosing(provider.call(invocation)) as events:
+            async for event in events:
+                if isinstance(event, ToolProgress):
+                    if not hearing.ends:
+                        hearing.report(bounded_progress(event))
+                    continue
+                if not hearing.ends:
+                    patience.reschedule(loop.time() + LAST_WORDS.total_seconds())
+                hearing.ends.append(bounded(event, most_text=hearing.most_text))
+                if len(hearing.ends) == _MOST_ENDS:
+                    return
+    except TimeoutError:
+        if not hearing.ends:
+            hearing.fault = ToolFault(ToolFaultKind.IN_DOUBT, f"{invocation.spec.path} broke off (TimeoutError)")
+    except ToolFault as fault:
+        hearing.fault = fault
+    except Exception as error:  # a provider is a plug-in: whatever it raises is the outcome of this one call
+        message = f"{invocation.spec.path} broke off ({type(error).__name__})"
+        hearing.fault = ToolFault(ToolFaultKind.IN_DOUBT, message)
+
+
+def _silence(listening: asyncio.Task[None], stop: asyncio.Event) -> Silence:
+    if listening.done():
+        return Silence.ENDED
+    return Silence.STOP if stop.is_set() else Silence.DEADLINE

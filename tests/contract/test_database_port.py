@@ -1,0 +1,400 @@
+"""What every implementation of `heddle_database.port.Database` keeps. A new engine is one more `Engine` below."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from heddle_core.clock import Micros, SystemClock
+from heddle_core.errors import IllegalTransition, Overloaded, RunNotFound, StoreUnavailable
+from heddle_database.port import Database, StatementFailed, Transaction
+from heddle_database.sqlite import SqliteDatabase
+from heddle_database.sqlite_connection import SqliteOptions
+
+CHILD_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+class Engine(Protocol):
+    async def open(self, queue_limit: int = 10_000) -> Database: ...
+    async def open_small(self) -> Database: ...  # with room for some ten thousand bytes
+    def opening_source(self) -> str: ...  # a Python expression that opens the same database in a child process
+
+
+@dataclass
+class Sqlite:
+    path: Path
+
+    async def open(self, queue_limit: int = 10_000) -> Database:
+        return await SqliteDatabase.open(self.path, clock=SystemClock(), options=SqliteOptions(queue_limit=queue_limit))
+
+    async def open_small(self) -> Database:
+        return await SqliteDatabase.open(self.path, clock=SystemClock(), options=SqliteOptions(page_limit=8))
+
+    def opening_source(self) -> str:
+        return f"SqliteDatabase.open(Path({str(self.path)!r}), clock=SystemClock())"
+
+
+@pytest.fixture(params=[Sqlite])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    return request.param(tmp_path / "notes.db")
+
+
+@pytest.fixture
+async def database(engine: Engine) -> AsyncIterator[Database]:
+    opened = await engine.open()
+    await opened.write(create)
+    yield opened
+    await opened.close()
+
+
+def create(transaction: Transaction) -> None:
+    transaction.run("CREATE TABLE IF NOT EXISTS notes (id INTEGER PRIMARY KEY, body TEXT NOT NULL)")
+
+
+def insert(number: int, body: str = "") -> Callable[[Transaction], int]:
+    def operation(transaction: Transaction) -> int:
+        transaction.run("INSERT INTO notes (id, body) VALUES (:id, :body)", id=number, body=body)
+        return number
+
+    return operation
+
+
+def refuse(transaction: Transaction) -> None:
+    raise RunNotFound("r1")
+
+
+def numbers(transaction: Transaction) -> list[int]:
+    return [number for (number,) in transaction.rows("SELECT id FROM notes ORDER BY id")]
+
+
+class Gate:
+    """Holds the writer inside an operation, so that what is written meanwhile waits in one batch."""
+
+    def __init__(self, database: Database) -> None:
+        self._open = threading.Event()
+        self._entered = threading.Event()
+        self._held = asyncio.ensure_future(database.write(self._wait))
+
+    def _wait(self, _transaction: Transaction) -> None:
+        self._entered.set()
+        assert self._open.wait(30)
+
+    async def closed(self) -> None:
+        assert await asyncio.to_thread(self._entered.wait, 30)
+
+    async def open(self) -> None:
+        self._open.set()
+        await self._held
+
+
+async def together(database: Database, *operations: Callable[[Transaction], object]) -> list[object]:
+    """Have the operations wait together, so that they share a transaction; their results or errors."""
+    gate = Gate(database)
+    await gate.closed()
+    waiting = [asyncio.ensure_future(database.write(operation)) for operation in operations]
+    await asyncio.sleep(0)
+    await gate.open()
+    return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_a_transaction_returns_rows_one_row_none_and_counts(database: Database) -> None:
+    def operation(transaction: Transaction) -> tuple[object, ...]:
+        transaction.many(
+            "INSERT INTO notes (id, body) VALUES (:id, :body)",
+            [{"id": number, "body": "old"} for number in (1, 2, 3)],
+        )
+        changed = transaction.run("UPDATE notes SET body = 'new' WHERE id > :id", id=1)
+        returned = transaction.row("UPDATE notes SET body = 'newest' WHERE id = 3 RETURNING id, body")
+        missing = transaction.row("SELECT 1 FROM notes WHERE id = :id", id=4)
+        return changed, returned, missing, transaction.rows("SELECT body FROM notes ORDER BY id")
+
+    assert await database.write(operation) == (2, (3, "newest"), None, [("old",), ("new",), ("newest",)])
+
+
+async def test_operations_that_wait_together_share_one_commit_and_one_time(database: Database) -> None:
+    def time_of(number: int) -> Callable[[Transaction], Micros]:
+        def operation(transaction: Transaction) -> Micros:
+            insert(number)(transaction)
+            return transaction.now
+
+        return operation
+
+    before = database.statistics
+    times = await together(database, *(time_of(number) for number in range(10)))
+    after = database.statistics
+    assert len(set(times)) == 1
+    assert after.commits - before.commits == 2, "one for the gate, one for the ten"
+    assert after.operations - before.operations == 11
+    assert after.batch_sizes[4] == 1, "one commit of 9 to 16 operations"
+    assert after.waiting == 0
+
+
+async def test_one_bad_operation_fails_alone_and_each_other_one_happens_once(database: Database) -> None:
+    before = database.statistics.replays
+    results = await together(database, insert(1), insert(2), insert(1), insert(3), insert(4))
+    assert results[:2] == [1, 2]
+    assert isinstance(results[2], StatementFailed)
+    assert results[3:] == [3, 4]
+    assert await database.read(numbers) == [1, 2, 3, 4]
+    assert database.statistics.replays == before + 1
+
+
+async def test_a_batch_where_all_are_bad_fails_each_and_changes_nothing(database: Database) -> None:
+    def bad(transaction: Transaction) -> None:
+        insert(1)(transaction)
+        raise ZeroDivisionError
+
+    results = await together(database, bad, bad, bad, bad)
+    assert [type(result) for result in results] == [ZeroDivisionError] * 4
+    assert await database.read(numbers) == []
+
+
+async def test_a_refusal_before_any_change_costs_the_others_no_replay(database: Database) -> None:
+    before = database.statistics.replays
+    results = await together(database, insert(1), refuse, insert(2))
+    assert results[0::2] == [1, 2]
+    assert isinstance(results[1], RunNotFound)
+    assert database.statistics.replays == before
+    assert await database.read(numbers) == [1, 2]
+
+
+async def test_a_refusal_after_a_change_takes_its_change_back(database: Database) -> None:
+    def change_and_refuse(transaction: Transaction) -> None:
+        insert(9)(transaction)
+        refuse(transaction)
+
+    results = await together(database, insert(1), change_and_refuse, insert(2))
+    assert isinstance(results[1], RunNotFound)
+    assert await database.read(numbers) == [1, 2]
+
+
+async def test_an_operation_that_swallows_a_failed_statement_fails_all_the_same(database: Database) -> None:
+    def swallow(transaction: Transaction) -> None:
+        insert(2)(transaction)
+        for attempt in (1, 3):
+            try:
+                insert(attempt)(transaction)
+            except StatementFailed:
+                continue
+
+    await database.write(insert(1))
+    with pytest.raises(StatementFailed):
+        await database.write(swallow)
+    assert await database.read(numbers) == [1], "neither what came before the failure nor what came after"
+
+
+async def test_any_exception_of_an_operation_reaches_its_caller_and_the_writer_lives(database: Database) -> None:
+    def stop(_transaction: Transaction) -> None:
+        raise StopIteration
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await database.write(stop)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await database.read(stop)
+    assert await database.write(insert(1)) == 1
+    assert await database.read(numbers) == [1]
+
+
+async def test_on_commit_is_called_in_commit_order_before_any_caller_resumes(database: Database) -> None:
+    seen: list[str] = []
+
+    async def write(number: int) -> None:
+        await database.write(insert(number), lambda result: seen.append(f"committed {result}"))
+        seen.append("resumed")
+
+    gate = Gate(database)
+    await gate.closed()
+    waiting = [asyncio.ensure_future(write(number)) for number in range(5)]
+    await asyncio.sleep(0)
+    await gate.open()
+    await asyncio.gather(*waiting)
+    assert seen == [f"committed {number}" for number in range(5)] + ["resumed"] * 5
+
+
+async def test_on_commit_is_not_called_for_what_failed_and_its_own_fault_spoils_nothing(
+    database: Database,
+) -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context["exception"]))
+    called: list[object] = []
+    with pytest.raises(RunNotFound):
+        await database.write(refuse, called.append)
+    nothing: list[int] = []
+    assert await database.write(insert(1), lambda number: print(nothing[number])) == 1
+    assert called == []
+    assert [type(fault) for fault in faults] == [IndexError]
+
+
+async def test_a_cancelled_caller_stops_waiting_and_its_operation_happens(database: Database) -> None:
+    committed: list[int] = []
+    gate = Gate(database)
+    await gate.closed()
+    caller = asyncio.ensure_future(database.write(insert(1), committed.append))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await gate.open()
+    assert await database.write(insert(2)) == 2
+    assert committed == [1]
+    assert await database.read(numbers) == [1, 2]
+
+
+async def test_a_read_keeps_its_snapshot_and_never_waits_for_the_writer(database: Database) -> None:
+    await database.write(insert(1))
+    first_look, go_on = threading.Event(), threading.Event()
+
+    def look_twice(transaction: Transaction) -> tuple[list[int], list[int]]:
+        first = numbers(transaction)
+        first_look.set()
+        assert go_on.wait(30)
+        return first, numbers(transaction)
+
+    reading = asyncio.ensure_future(database.read(look_twice))
+    assert await asyncio.to_thread(first_look.wait, 30)
+    await database.write(insert(2))
+    go_on.set()
+    assert await reading == ([1], [1])
+    assert await database.read(numbers) == [1, 2]
+
+
+async def test_a_read_does_not_see_what_is_not_committed(database: Database) -> None:
+    written, go_on = threading.Event(), threading.Event()
+
+    def write_slowly(transaction: Transaction) -> None:
+        insert(1)(transaction)
+        written.set()
+        assert go_on.wait(30)
+
+    writing = asyncio.ensure_future(database.write(write_slowly))
+    assert await asyncio.to_thread(written.wait, 30)
+    assert await database.read(numbers) == []
+    go_on.set()
+    await writing
+    assert await database.read(numbers) == [1]
+
+
+async def test_a_read_that_writes_is_refused_and_changes_nothing(database: Database) -> None:
+    with pytest.raises(StatementFailed):
+        await database.read(insert(1))
+    assert await database.read(numbers) == []
+
+
+async def test_a_full_queue_refuses_at_once_and_takes_more_when_it_has_drained(engine: Engine) -> None:
+    database = await engine.open(queue_limit=2)
+    await database.write(create)
+    gate = Gate(database)
+    await gate.closed()
+    waiting = asyncio.ensure_future(database.write(insert(1)))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await database.write(insert(2))
+    await gate.open()
+    assert await waiting == 1
+    assert await database.write(insert(3)) == 3
+    await database.close()
+
+
+async def test_a_full_disk_refuses_what_does_not_fit_and_keeps_what_was_acknowledged(engine: Engine) -> None:
+    database = await engine.open_small()
+    await database.write(create)
+    results = await together(database, insert(1), insert(2, "x" * 100_000), insert(3))
+    assert results[0::2] == [1, 3]
+    assert isinstance(results[1], StoreUnavailable)
+    kept = [1, 3]
+    with pytest.raises(StoreUnavailable):
+        for number in range(4, 100):
+            await database.write(insert(number, "x" * 1_000))
+            kept.append(number)
+    assert await database.read(numbers) == kept
+    await database.write(lambda transaction: transaction.run("DELETE FROM notes WHERE id > 3"))
+    assert await database.write(insert(200, "x" * 1_000)) == 200
+    await database.close()
+
+
+async def test_closing_settles_all_that_was_accepted_and_refuses_the_rest(engine: Engine) -> None:
+    database = await engine.open()
+    await database.write(create)
+    writing = [asyncio.ensure_future(database.write(insert(number))) for number in range(600)]
+    reading = asyncio.ensure_future(database.read(numbers))
+    await asyncio.sleep(0)
+    await asyncio.gather(database.close(), database.close())
+    assert [await each for each in writing] == list(range(600))
+    assert len(await reading) <= 600
+    for refused in (database.write(create), database.read(numbers)):
+        with pytest.raises(StoreUnavailable):
+            await refused
+    again = await engine.open()
+    assert await again.read(numbers) == list(range(600))
+    await again.close()
+
+
+async def test_a_second_opener_is_refused_until_the_first_has_closed(engine: Engine, database: Database) -> None:
+    with pytest.raises(IllegalTransition, match=rf"notes\.db.*in use by process {os.getpid()}.*stop that process"):
+        await engine.open()
+    child = await asyncio.to_thread(run_child, engine, "print('opened')")
+    assert "in use by process" in child.stderr
+    assert child.returncode == 1
+    await database.close()
+    child = await asyncio.to_thread(run_child, engine, "await database.close(); print('opened')")
+    assert child.stdout == "opened\n"
+
+
+async def test_every_acknowledged_write_survives_a_kill(engine: Engine) -> None:
+    prepared = await engine.open()
+    await prepared.write(create)
+    await prepared.close()
+    body = (
+        "    async def client(number):\n"
+        "        while True:\n"
+        "            await database.write(lambda t: t.run('INSERT INTO notes VALUES (:id, :b)', id=number, b=''))\n"
+        "            os.write(1, b'%d\\n' % number)\n"
+        "            number += 8\n"
+        "    await asyncio.gather(*map(client, range(8)))\n"
+    )
+    child = start_child(engine, body)
+    assert child.stdout is not None
+    lines = [await asyncio.to_thread(child.stdout.readline) for _ in range(500)]
+    child.kill()
+    lines += await asyncio.to_thread(child.stdout.readlines)
+    child.stdout.close()
+    assert await asyncio.to_thread(child.wait) == -9
+    present = await (database := await engine.open()).read(numbers)
+    await database.close()
+    assert {int(line) for line in lines if line.endswith(b"\n")} <= set(present)
+
+
+def start_child(engine: Engine, body: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", child_source(engine, body)], env=CHILD_ENVIRONMENT, stdout=subprocess.PIPE
+    )
+
+
+def child_source(engine: Engine, body: str) -> str:
+    return (
+        "import asyncio, os\n"
+        "from pathlib import Path\n"
+        "from heddle_core.clock import SystemClock\n"
+        "from heddle_database.sqlite import SqliteDatabase\n"
+        "async def main():\n"
+        f"    database = await {engine.opening_source()}\n"
+        f"    {body.strip()}\n"
+        "asyncio.run(main())\n"
+    )
+
+
+def run_child(engine: Engine, body: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", child_source(engine, body)],
+        env=CHILD_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
