@@ -46,20 +46,24 @@ proto: setup ## Generate libs/heddle and docs/errors.md from their sources
 	@$(VENV)/python .ci/errors_page.py
 
 lint: setup ## Check the style of Python and of the protos
-	@$(VENV)/ruff check .
-	@$(VENV)/ruff format --check .
-	@buf lint
-	@buf format --diff --exit-code
+	@failed=0; \
+	$(VENV)/ruff check . || failed=1; \
+	$(VENV)/ruff format --check . || failed=1; \
+	buf lint || failed=1; \
+	buf format --diff --exit-code || failed=1; \
+	exit $$failed
 
 type: setup ## Check the types, strictly
 	@$(VENV)/pyright --warnings
 
 arch: setup ## Check who imports whom
-	@$(VENV)/lint-imports
+	@$(VENV)/lint-imports --no-logo
 
 contract: setup ## Check that generated code is fresh, and that no client of the last release breaks
-	@$(VENV)/python .ci/generate.py --check
-	@$(VENV)/python .ci/breaking.py
+	@failed=0; \
+	$(VENV)/python .ci/generate.py --check || failed=1; \
+	$(VENV)/python .ci/breaking.py || failed=1; \
+	exit $$failed
 
 house: setup ## Check file lengths, left-over marks, host names, links and the page of errors
 	@failed=0; \

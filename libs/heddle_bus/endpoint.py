@@ -12,6 +12,9 @@ class Endpoint:
     """URLs as `nats://host:4222`, tried in random order."""
     token: str = field(default="", repr=False)
     """Shared secret; empty for none."""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    """Name and password; empty for none."""
     credentials: str | None = None
     """Path of a `.creds` file with a user JWT and its key."""
     tls: ssl.SSLContext | None = field(default=None, repr=False)

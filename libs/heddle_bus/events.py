@@ -16,9 +16,7 @@ from heddle_bus.port import Following, Gap, StoredMessage, StreamPosition
 _log = logging.getLogger(__name__)
 
 _MOST_THREADS = 100_000
-"""Threads whose place is kept in memory, about 200 bytes each; beyond, those unheard for longest are asked
-for again.
-"""
+"""Threads whose place is kept in memory, about 200 bytes each; the longest unheard of are let go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +67,7 @@ order.
 Shorter than asked for means that retention removed the rest, or all."""
 
 FindPlace: TypeAlias = Callable[[str, str], Awaitable[ThreadPlace | None]]
-"""`find_place(tenant, thread)`: how far the caller has come by its own records; None to begin with what
-arrives.
-"""
+"""`find_place(tenant, thread)`: how far the caller has come by its own records; None: start with what comes."""
 
 
 class EventReader:

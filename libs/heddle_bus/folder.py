@@ -1,5 +1,4 @@
-"""Who may use the bundled server's folder: one Heddle at a time, and no server that an earlier one left
-behind.
+"""Who may use the bundled server's folder: one Heddle at a time, and no server left over from an earlier one.
 
 Two locks, because two lives count. `owner.lock` is held by this process. `server.lock` is handed down to the
 server, so it stays held as long as the server lives, even when kill -9 took its parent.

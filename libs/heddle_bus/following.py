@@ -222,9 +222,7 @@ class _Pull:
         await self.link.send(method, json.dumps(wanted).encode(), {}, reply_to=self._inbox)
 
     async def take(self) -> list[Msg]:
-        """What has come, at least one unless the request has ended. Raises ServiceUnreachable on any
-        doubt.
-        """
+        """What has come; nothing only if the request has ended. Raises ServiceUnreachable on any doubt."""
         while not self._arrived and self._outstanding and not self._broken:
             self._changed.clear()
             try:

@@ -1,6 +1,4 @@
-"""The bus over NATS with JetStream. It opens one `Link` after another for ever, and tells readers what they
-missed.
-"""
+"""The bus over NATS with JetStream: one `Link` after another for ever, and readers told what they missed."""
 
 import asyncio
 import logging

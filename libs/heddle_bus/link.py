@@ -136,6 +136,8 @@ class Link:
                     pending_size=0,
                     flusher_queue_size=0,
                     token=self._endpoint.token or None,
+                    user=self._endpoint.user or None,
+                    password=self._endpoint.password or None,
                     user_credentials=credentials,
                     tls=self._endpoint.tls,
                     error_cb=self._on_error,

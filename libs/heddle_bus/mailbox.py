@@ -1,6 +1,4 @@
-"""What stands between a bus that never waits and a reader that may be slow: bounded, and honest about
-loss.
-"""
+"""Between a bus that never waits and a reader that may be slow: bounded, and honest about loss."""
 
 import asyncio
 from collections import deque

@@ -43,9 +43,7 @@ class ServerState:
 
 
 class MemoryServer:
-    """What the buses of one process share: the stream and who listens. It can be stopped and wiped, for
-    tests.
-    """
+    """What the buses of one process share: the stream, and who listens. Tests may stop and wipe it."""
 
     def __init__(
         self,

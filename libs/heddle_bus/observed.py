@@ -1,6 +1,4 @@
-"""A value that others can watch, for state such as "connected": no callback, nothing missed, nothing
-polled.
-"""
+"""A value that others can watch, for state such as "connected": no callbacks, and nothing polled."""
 
 import asyncio
 from collections.abc import Callable
@@ -29,9 +27,7 @@ class Observed(Generic[T]):
         self.wake()
 
     def wake(self) -> None:
-        """Make those who wait look again, as if the value had changed: for a condition that has another
-        part.
-        """
+        """Make those who wait look again: for a condition that depends on more than the value."""
         # A fresh event for those who come later: whoever holds this one is woken, even if it runs late.
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

@@ -1,6 +1,4 @@
-"""Where to go on reading a stream that may have changed meanwhile: decided in one place for every
-implementation.
-"""
+"""Where to go on reading a stream that may have changed meanwhile: one rule for every implementation."""
 
 from heddle_bus.port import Gap, GapReason, StreamIdentity, StreamPosition
 

@@ -1,6 +1,4 @@
-"""The bundled nats-server as a child process: started, watched, started again when it dies, and ended with
-us.
-"""
+"""The bundled nats-server as a child process: started, watched, restarted when it dies, ended with us."""
 
 import asyncio
 import json

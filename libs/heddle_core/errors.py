@@ -3,7 +3,7 @@
 Each docstring is the message that a caller reads, and says what to do next.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import ClassVar
 
@@ -12,11 +12,9 @@ from heddle_core.faults import HeddleError, StatusCode, Violation
 # --- bad input -------------------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
-class InvalidField(HeddleError):
+class InvalidField(HeddleError, status=StatusCode.INVALID_ARGUMENT):
     """{summary}"""
 
-    status = StatusCode.INVALID_ARGUMENT
     violations: tuple[Violation, ...]
 
     @property
@@ -30,29 +28,23 @@ def invalid(path: str, remedy: str) -> InvalidField:
     return InvalidField((Violation(path, remedy),))
 
 
-@dataclass(eq=False)
-class RequestTooLarge(HeddleError):
+class RequestTooLarge(HeddleError, status=StatusCode.RESOURCE_EXHAUSTED):
     """The request has {size} bytes and the limit is {limit}: send less, or refer to an asset."""
 
-    status = StatusCode.RESOURCE_EXHAUSTED
     size: int
     limit: int
 
 
-@dataclass(eq=False)
-class ResponseTooLarge(HeddleError):
+class ResponseTooLarge(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """The answer has {size} bytes and the limit is {limit}: ask for a smaller page or a narrower mask."""
 
-    status = StatusCode.FAILED_PRECONDITION
     size: int
     limit: int
 
 
-@dataclass(eq=False)
-class RequestIdReused(HeddleError):
+class RequestIdReused(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """request_id {request_id} was used for {method} with another body: mint a new id for a new request."""
 
-    status = StatusCode.FAILED_PRECONDITION
     request_id: str
     method: str
 
@@ -60,7 +52,6 @@ class RequestIdReused(HeddleError):
 # --- not here, or not yours ------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
 class NotFound(HeddleError):
     """No {kind} {id} here: check the id, and that the credential belongs to its tenant."""
 
@@ -72,77 +63,57 @@ class NotFound(HeddleError):
         return {"kind": self.kind, "id": self.id}
 
 
-@dataclass(eq=False)
-class ThreadNotFound(NotFound):
+class ThreadNotFound(NotFound, status=StatusCode.NOT_FOUND):
     __doc__ = NotFound.__doc__
-    status = StatusCode.NOT_FOUND
     kind = "thread"
 
 
-@dataclass(eq=False)
-class RunNotFound(NotFound):
+class RunNotFound(NotFound, status=StatusCode.NOT_FOUND):
     __doc__ = NotFound.__doc__
-    status = StatusCode.NOT_FOUND
     kind = "run"
 
 
-@dataclass(eq=False)
-class RequestNotFound(NotFound):
+class RequestNotFound(NotFound, status=StatusCode.NOT_FOUND):
     __doc__ = NotFound.__doc__
-    status = StatusCode.NOT_FOUND
     kind = "request"
 
 
-@dataclass(eq=False)
-class InputNotFound(NotFound):
+class InputNotFound(NotFound, status=StatusCode.NOT_FOUND):
     __doc__ = NotFound.__doc__
-    status = StatusCode.NOT_FOUND
     kind = "input"
 
 
-@dataclass(eq=False)
-class MessageNotFound(NotFound):
+class MessageNotFound(NotFound, status=StatusCode.NOT_FOUND):
     __doc__ = NotFound.__doc__
-    status = StatusCode.NOT_FOUND
     kind = "message"
 
 
-@dataclass(eq=False)
-class AgentNotFound(NotFound):
+class AgentNotFound(NotFound, status=StatusCode.NOT_FOUND):
     __doc__ = NotFound.__doc__
-    status = StatusCode.NOT_FOUND
     kind = "agent"
 
 
-@dataclass(eq=False)
-class ModelNotFound(HeddleError):
+class ModelNotFound(HeddleError, status=StatusCode.NOT_FOUND):
     """No model {id} is configured here: `heddle agents models` (ListModels) names those that are."""
 
-    status = StatusCode.NOT_FOUND
     id: str
 
 
-@dataclass(eq=False)
-class ToolProviderNotFound(NotFound):
+class ToolProviderNotFound(NotFound, status=StatusCode.NOT_FOUND):
     __doc__ = NotFound.__doc__
-    status = StatusCode.NOT_FOUND
     kind = "tool provider"
 
 
-@dataclass(eq=False)
-class ToolNotFound(HeddleError):
+class ToolNotFound(HeddleError, status=StatusCode.NOT_FOUND):
     """No tool {id} is registered; the nearest names are: {nearest}."""
 
-    status = StatusCode.NOT_FOUND
     id: str
     nearest: str
 
 
-@dataclass(eq=False)
-class AlreadyExists(HeddleError):
+class AlreadyExists(HeddleError, status=StatusCode.ALREADY_EXISTS):
     """A {kind} {id} exists already: choose another id, or update that one."""
 
-    status = StatusCode.ALREADY_EXISTS
     kind: str
     id: str
 
@@ -150,39 +121,31 @@ class AlreadyExists(HeddleError):
 # --- not in this state -----------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
-class ThreadBusy(HeddleError):
+class ThreadBusy(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """Thread {thread_id} is busy with run {run_id}: wait, cancel it, or set another conflict_policy."""
 
-    status = StatusCode.FAILED_PRECONDITION
     thread_id: str
     run_id: str
 
 
-@dataclass(eq=False)
-class ThreadIsArchived(HeddleError):
+class ThreadIsArchived(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """Thread {thread_id} is archived and takes no turns: call UnarchiveThread first."""
 
-    status = StatusCode.FAILED_PRECONDITION
     thread_id: str
 
 
-@dataclass(eq=False)
-class EtagMismatch(HeddleError):
+class EtagMismatch(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """{kind} {id} has changed since etag {given} was read (now {current}): read it again, then decide."""
 
-    status = StatusCode.FAILED_PRECONDITION
     kind: str
     id: str
     given: str
     current: str
 
 
-@dataclass(eq=False)
-class IllegalTransition(HeddleError):
+class IllegalTransition(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """{kind} {id} is {state} and cannot {verb}: {remedy}."""
 
-    status = StatusCode.FAILED_PRECONDITION
     kind: str
     id: str
     state: str
@@ -190,64 +153,50 @@ class IllegalTransition(HeddleError):
     remedy: str
 
 
-@dataclass(eq=False)
-class ParentCancelled(HeddleError):
+class ParentCancelled(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """Parent run {run_id} is cancelled and starts no children: nothing to do."""
 
-    status = StatusCode.FAILED_PRECONDITION
     run_id: str
 
 
-@dataclass(eq=False)
-class ParentFinished(HeddleError):
+class ParentFinished(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """Parent run {run_id} has ended and starts no children: start the turn without a parent."""
 
-    status = StatusCode.FAILED_PRECONDITION
     run_id: str
 
 
-@dataclass(eq=False)
-class RequestCancelled(HeddleError):
+class RequestCancelled(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """request_id {request_id} was cancelled before it arrived: use a new request_id to start after all."""
 
-    status = StatusCode.FAILED_PRECONDITION
     request_id: str
 
 
-@dataclass(eq=False)
-class InputAlreadyResolved(HeddleError):
+class InputAlreadyResolved(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """Input {input_id} is {state} already, by {winner}: nothing changed."""
 
-    status = StatusCode.FAILED_PRECONDITION
     input_id: str
     state: str
     winner: str
 
 
-@dataclass(eq=False)
-class InputExpired(HeddleError):
+class InputExpired(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """Input {input_id} expired, and its default decision {decision} was taken: the run has gone on."""
 
-    status = StatusCode.FAILED_PRECONDITION
     input_id: str
     decision: str
 
 
-@dataclass(eq=False)
-class ForkNotAtBoundary(HeddleError):
+class ForkNotAtBoundary(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """Sequence {sequence} of thread {thread_id} lies inside a run: fork at {nearest}, where one ends."""
 
-    status = StatusCode.FAILED_PRECONDITION
     thread_id: str
     sequence: int
     nearest: int
 
 
-@dataclass(eq=False)
-class ThreadUnfinished(HeddleError):
+class ThreadUnfinished(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """Thread {thread_id} still has an unfinished run {run_id}: cancel it or wait, then try again."""
 
-    status = StatusCode.FAILED_PRECONDITION
     thread_id: str
     run_id: str
 
@@ -255,81 +204,61 @@ class ThreadUnfinished(HeddleError):
 # --- limits ----------------------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
-class RateLimited(HeddleError):
+class RateLimited(HeddleError, status=StatusCode.RESOURCE_EXHAUSTED, retry_after=timedelta(seconds=2)):
     """Principal {principal} may start {limit} turns a minute: wait for RetryInfo, then send it again."""
 
-    status = StatusCode.RESOURCE_EXHAUSTED
-    retry_after = timedelta(seconds=2)
     principal: str
     limit: int
 
 
-@dataclass(eq=False)
-class Overloaded(HeddleError):
+class Overloaded(HeddleError, status=StatusCode.RESOURCE_EXHAUSTED, retry_after=timedelta(seconds=1)):
     """{what} is at its limit of {limit}: wait for RetryInfo, then send the same request again."""
 
-    status = StatusCode.RESOURCE_EXHAUSTED
-    retry_after = timedelta(seconds=1)
     what: str
     limit: int
 
 
-@dataclass(eq=False)
-class SlowReader(HeddleError):
+class SlowReader(HeddleError, status=StatusCode.RESOURCE_EXHAUSTED, retry_after=timedelta(seconds=1)):
     """The stream was cut because it was not read: resume after sequence {resume_after_sequence}."""
 
-    status = StatusCode.RESOURCE_EXHAUSTED
-    retry_after = timedelta(seconds=1)
     resume_after_sequence: int
 
 
-@dataclass(eq=False)
-class BudgetExceeded(HeddleError):
+class BudgetExceeded(HeddleError, status=StatusCode.RESOURCE_EXHAUSTED, retry_after=timedelta(seconds=60)):
     """The budget of run {run_id} has {remaining} left of {which}, and {asked} was asked: ask for less."""
 
-    status = StatusCode.RESOURCE_EXHAUSTED
-    retry_after = timedelta(seconds=60)
     run_id: str
     which: str
     remaining: str
     asked: str
 
 
-@dataclass(eq=False)
-class DepthExceeded(HeddleError):
+class DepthExceeded(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """Run {run_id} stands at depth {depth} and the limit is {limit}: let the parent do this itself."""
 
-    status = StatusCode.FAILED_PRECONDITION
     run_id: str
     depth: int
     limit: int
 
 
-@dataclass(eq=False)
-class FanOutExceeded(HeddleError):
+class FanOutExceeded(HeddleError, status=StatusCode.FAILED_PRECONDITION):
     """Run {run_id} has {children} open children and the limit is {limit}: wait for one to end."""
 
-    status = StatusCode.FAILED_PRECONDITION
     run_id: str
     children: int
     limit: int
 
 
-@dataclass(eq=False)
-class CursorAhead(HeddleError):
+class CursorAhead(HeddleError, status=StatusCode.OUT_OF_RANGE):
     """Cursor {cursor} lies beyond the log's end {last}, as after a restore: read from the start again."""
 
-    status = StatusCode.OUT_OF_RANGE
     cursor: int
     last: int
 
 
-@dataclass(eq=False)
-class CursorTooOld(HeddleError):
+class CursorTooOld(HeddleError, status=StatusCode.OUT_OF_RANGE):
     """Cursor {cursor} lies before the first event kept, {first}: read GetSnapshot, then watch from there."""
 
-    status = StatusCode.OUT_OF_RANGE
     cursor: int
     first: int
 
@@ -337,92 +266,64 @@ class CursorTooOld(HeddleError):
 # --- who are you -----------------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
-class CredentialMissing(HeddleError):
+class CredentialMissing(HeddleError, status=StatusCode.UNAUTHENTICATED):
     """No credential: send metadata `authorization: Bearer TOKEN`, or connect with a client certificate."""
 
-    status = StatusCode.UNAUTHENTICATED
 
-
-@dataclass(eq=False)
-class CredentialInvalid(HeddleError):
+class CredentialInvalid(HeddleError, status=StatusCode.UNAUTHENTICATED):
     """The credential was not accepted ({problem}): get a fresh one."""
 
-    status = StatusCode.UNAUTHENTICATED
     problem: str
 
 
-@dataclass(eq=False)
-class ScopeMissing(HeddleError):
+class ScopeMissing(HeddleError, status=StatusCode.PERMISSION_DENIED):
     """{method} needs scope {scope}, which this credential lacks: ask its issuer for it."""
 
-    status = StatusCode.PERMISSION_DENIED
     method: str
     scope: str
 
 
-@dataclass(eq=False)
-class ResolutionTokenInvalid(HeddleError):
+class ResolutionTokenInvalid(HeddleError, status=StatusCode.PERMISSION_DENIED):
     """The resolution token does not belong to input {input_id}: send the one that came with the tool call."""
 
-    status = StatusCode.PERMISSION_DENIED
     input_id: str
 
 
 # --- try again -------------------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
-class Conflict(HeddleError):
+class Conflict(HeddleError, status=StatusCode.ABORTED, retry_after=timedelta(milliseconds=50)):
     """Somebody else changed {what} at the same time: read it again, and retry the whole."""
 
-    status = StatusCode.ABORTED
-    retry_after = timedelta(milliseconds=50)
     what: str
 
 
-@dataclass(eq=False)
-class StaleFence(HeddleError):
+class StaleFence(HeddleError, status=StatusCode.ABORTED, retry_after=timedelta(seconds=1)):
     """Run {run_id} is owned by a later claim than fence {fence}: this worker must stop working on it."""
 
-    status = StatusCode.ABORTED
-    retry_after = timedelta(seconds=1)
     run_id: str
     fence: int
 
 
-@dataclass(eq=False)
-class Draining(HeddleError):
+class Draining(HeddleError, status=StatusCode.UNAVAILABLE, retry_after=timedelta(milliseconds=500)):
     """This server is shutting down: send the same request to another, or here again in a moment."""
 
-    status = StatusCode.UNAVAILABLE
-    retry_after = timedelta(milliseconds=500)
 
-
-@dataclass(eq=False)
-class StreamRotated(HeddleError):
+class StreamRotated(HeddleError, status=StatusCode.UNAVAILABLE, retry_after=timedelta(milliseconds=10)):
     """The stream reached its age limit: open it again after sequence {resume_after_sequence}."""
 
-    status = StatusCode.UNAVAILABLE
-    retry_after = timedelta(milliseconds=10)
     resume_after_sequence: int
 
 
-@dataclass(eq=False)
-class StoreUnavailable(HeddleError):
+class StoreUnavailable(HeddleError, status=StatusCode.UNAVAILABLE, retry_after=timedelta(seconds=1)):
     """The store cannot take this now ({problem}); nothing was acknowledged: send the same request again."""
 
-    status = StatusCode.UNAVAILABLE
-    retry_after = timedelta(seconds=1)
     problem: str
 
 
-@dataclass(eq=False)
-class ServiceUnreachable(HeddleError):
+class ServiceUnreachable(HeddleError, status=StatusCode.UNAVAILABLE, retry_after=timedelta(seconds=1)):
     """{target} does not answer ({problem}): check its address and that it runs, then send the same again."""
 
-    status = StatusCode.UNAVAILABLE
-    retry_after = timedelta(seconds=1)
     target: str
     problem: str
 
@@ -430,52 +331,40 @@ class ServiceUnreachable(HeddleError):
 # --- the rest --------------------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
-class DeadlinePassed(HeddleError):
+class DeadlinePassed(HeddleError, status=StatusCode.DEADLINE_EXCEEDED):
     """{method} was not answered within its deadline: nothing is cancelled by it; ask again with more time."""
 
-    status = StatusCode.DEADLINE_EXCEEDED
     method: str
 
 
-@dataclass(eq=False)
-class CallCancelled(HeddleError):
+class CallCancelled(HeddleError, status=StatusCode.CANCELLED):
     """The caller hung up. No run is cancelled by that: call CancelRun to stop one."""
 
-    status = StatusCode.CANCELLED
 
-
-@dataclass(eq=False)
-class NotServed(HeddleError):
+class NotServed(HeddleError, status=StatusCode.UNIMPLEMENTED):
     """{method} is not served here: {remedy}."""
 
-    status = StatusCode.UNIMPLEMENTED
     method: str
     remedy: str
 
 
-@dataclass(eq=False)
-class ChainBroken(HeddleError):
+class ChainBroken(HeddleError, status=StatusCode.DATA_LOSS):
     """Thread {thread_id} does not verify at sequence {sequence} ({problem}): restore it from a backup."""
 
-    status = StatusCode.DATA_LOSS
     thread_id: str
     sequence: int
     problem: str
 
 
-@dataclass(eq=False)
-class InternalFault(HeddleError):
+class InternalFault(HeddleError, status=StatusCode.INTERNAL):
     """A fault of Heddle itself, noted in its log as {incident}: please report it with that number."""
 
-    status = StatusCode.INTERNAL
     incident: str = field(default="unknown")
 
 
 # --- outside the contract: no reason of ErrorReason, because no server of this version tells them ----------
 
 
-@dataclass(eq=False)
 class CannotServe(HeddleError):
     """{what} cannot be served ({problem}): {remedy}."""
 
@@ -484,7 +373,6 @@ class CannotServe(HeddleError):
     remedy: str
 
 
-@dataclass(eq=False)
 class ForeignError(HeddleError):
     """What a peer told, with a reason that this version does not know or with none.
 

@@ -1,10 +1,10 @@
 """What every Heddle error is made of. The family itself stands in `heddle_core.errors`."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
 
 class StatusCode(Enum):
@@ -40,22 +40,28 @@ class Violation:
 _BY_REASON: dict[str, type["HeddleError"]] = {}
 
 
-@dataclass(eq=False)
+@dataclass_transform(eq_default=False, field_specifiers=(field,))
 class HeddleError(Exception):
     """Something that a caller can be told.
 
-    A subclass is a dataclass: its docstring is the message, with its own fields in braces; its name in upper
-    snake case is the reason of the contract's `ErrorReason`; its fields travel as metadata.
+    A subclass is a dataclass without saying so: its docstring is the message, with its own fields in braces; its name
+    in upper snake case is the reason of the contract's `ErrorReason`; its fields travel as metadata. It names its
+    status as a class argument, and how long to wait before another try where that makes sense.
     """
 
     status: ClassVar[StatusCode]
     retry_after: ClassVar[timedelta | None] = None
     reason: ClassVar[str] = ""
 
-    def __init_subclass__(cls, **arguments: object) -> None:
+    def __init_subclass__(
+        cls, *, status: StatusCode | None = None, retry_after: timedelta | None = None, **arguments: object
+    ) -> None:
         super().__init_subclass__(**arguments)
+        dataclass(eq=False)(cls)
         cls.reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).upper()
-        if "status" in cls.__dict__:
+        cls.retry_after = retry_after
+        if status is not None:
+            cls.status = status
             _BY_REASON[cls.reason] = cls
 
     def __str__(self) -> str:
@@ -64,7 +70,8 @@ class HeddleError(Exception):
     @property
     def metadata(self) -> dict[str, str]:
         """The error's own fields as text, for machines."""
-        return {field.name: str(getattr(self, field.name)) for field in fields(self)}
+        made_a_dataclass: Any = self
+        return {each.name: str(getattr(self, each.name)) for each in fields(made_a_dataclass)}
 
 
 def by_reason(reason: str) -> type[HeddleError] | None:

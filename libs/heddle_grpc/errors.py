@@ -164,7 +164,8 @@ def _rebuilt(family: type[HeddleError], metadata: Mapping[str, str], status: sta
 @cache
 def _field_kinds(family: type[HeddleError]) -> dict[str, type[Any]]:
     hints = get_type_hints(family)
-    return {each.name: int if hints[each.name] is int else str for each in fields(family)}
+    made_a_dataclass: Any = family
+    return {each.name: int if hints[each.name] is int else str for each in fields(made_a_dataclass)}
 
 
 def _of_transport(error: grpc.aio.AioRpcError, *, method: str, target: str) -> HeddleError:

@@ -5,6 +5,8 @@ import os
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from heddle.common.v1.content_pb2 import ContentPart
@@ -14,6 +16,11 @@ from heddle_cli.display.screen import Screen
 
 _APPROVALS = (InputKind.INPUT_KIND_APPROVAL, InputKind.INPUT_KIND_PLAN)
 _RESULTS = (InputKind.INPUT_KIND_CLIENT_TOOL, InputKind.INPUT_KIND_EXTERNAL, InputKind.INPUT_KIND_RECONCILE)
+
+
+def asker(screen: Screen) -> Callable[[InputRequest], InputAnswer | None] | None:
+    """What asks on this screen; None where nobody can be asked."""
+    return partial(ask, screen) if screen.can_ask else None
 
 
 def ask(screen: Screen, asked: InputRequest) -> InputAnswer | None:

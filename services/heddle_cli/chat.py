@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from importlib import import_module
 from typing import TypeVar
 
 from heddle.common.v1.content_pb2 import ContentPart
@@ -71,7 +72,7 @@ class Chat:
     def talk(self) -> None:
         """Read lines and answer them. Raises what the first contact with the server raises."""
         if sys.stdin.isatty():
-            import readline  # noqa: F401 - input() edits lines once it is imported
+            import_module("readline")  # input() edits lines once it is imported
         stack = AsyncExitStack()
         with self._runner:
             self._session = self._run(stack.enter_async_context(open_session(self._options, self._screen)))
@@ -147,8 +148,13 @@ class Chat:
 
     def _follow(self, request: StartStreamingTurnRequest, told: Telling | None = None) -> None:
         screen = self._screen
-        ask = (lambda asked: asking.ask(screen, asked)) if screen.can_ask else None
-        work = converse(self._open, request, display=lambda run_id: following(screen, run_id), ask=ask, told=told)
+        work = converse(
+            self._open,
+            request,
+            display=lambda run_id: following(screen, run_id),
+            ask=asking.asker(screen),
+            told=told,
+        )
         telling = self._run(work)
         if not self._thread_id:
             screen.note(f"(thread {telling.thread_id})")

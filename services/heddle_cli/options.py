@@ -1,6 +1,5 @@
 """What every command understands: where the server is, who asks, and in which form to answer."""
 
-import os
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -42,10 +41,9 @@ def keep(context: typer.Context, options: Options) -> None:
 
 def options_of(context: typer.Context) -> Options:
     """The options in force: those before the command's name, then those after it."""
-    options: Any = context.find_root().obj
-    return (
-        options if isinstance(options, Options) else Options(address=os.environ.get("HEDDLE_ADDRESS", DEFAULT_ADDRESS))
-    )
+    options: object = context.find_root().obj
+    assert isinstance(options, Options), "the root command keeps them before any other runs"
+    return options
 
 
 def override(context: typer.Context, name: str, value: Any) -> None:

@@ -18,6 +18,7 @@ class ShownChannel(grpc.aio.Channel):
         self._address = address
         self._show = show
         self._token = token
+        self._last = ""
 
     def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Any:
         return self._shown(self._behind.unary_unary(method, *arguments, **options), method)
@@ -51,7 +52,10 @@ class ShownChannel(grpc.aio.Channel):
 
     def _shown(self, call: Any, method: str) -> Any:
         def begin(request: Message, **options: Any) -> Any:
-            self._show(curl_line(self._address, method, request, token=self._token))
+            line = curl_line(self._address, method, request, token=self._token)
+            if line != self._last:  # A stream that is opened again is the same call to a reader.
+                self._show(line)
+            self._last = line
             return call(request, **options)
 
         return begin

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import grpc
 import typer
 
 from heddle_cli.display.screen import Screen
@@ -15,9 +16,10 @@ from heddle_cli.requests import ShownChannel
 from heddle_client.over_grpc import GrpcAgentRuntime
 from heddle_client.stubs import RuntimeStubs
 from heddle_core.clock import SystemClock
+from heddle_core.errors import ServiceUnreachable
 from heddle_core.faults import HeddleError
 from heddle_core.ids import Ids, TimeOrderedIds
-from heddle_grpc.channel import open_channel
+from heddle_grpc.channel import Channel, open_channel
 from heddle_grpc.settings import ChannelSettings
 
 
@@ -64,17 +66,35 @@ def leave(code: ExitCode | None) -> None:
 
 @asynccontextmanager
 async def open_session(options: Options, screen: Screen) -> AsyncGenerator[Session]:
-    """A session by `options`. Connects at the first call, and closes the channel in the end."""
+    """A session by `options`, connected. Closes the channel in the end.
+
+    Raises ServiceUnreachable at once where nobody listens: a person who mistyped an address should not wait for
+    the patience of streams.
+    """
     limit = timedelta(seconds=options.timeout)
     settings = ChannelSettings(address=options.address, unary_deadline=limit)
     channel = open_channel(settings, token=(lambda: options.token) if options.token else None)
     shown = ShownChannel(channel, options.address, screen.note, token=bool(options.token))
     try:
+        await _connect(channel, options)
         stubs = RuntimeStubs.on(shown if options.show_request else channel)
         runtime = GrpcAgentRuntime(stubs, target=options.address, deadline=limit)
         yield Session(runtime, screen, TimeOrderedIds(SystemClock()))
     finally:
         await channel.close()
+
+
+async def _connect(channel: Channel, options: Options) -> None:
+    settled = (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE)
+    try:
+        async with asyncio.timeout(options.timeout):
+            while (state := channel.get_state(try_to_connect=True)) not in settled:
+                await channel.wait_for_state_change(state)
+    except TimeoutError:
+        problem = f"no connection within {options.timeout:g} s"
+        raise ServiceUnreachable(options.address, problem) from None
+    if state is not grpc.ChannelConnectivity.READY:
+        raise ServiceUnreachable(options.address, "no connection")
 
 
 @contextmanager

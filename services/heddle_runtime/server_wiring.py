@@ -7,10 +7,11 @@ from heddle_grpc.identity import Authenticator, Development, Identity
 from heddle_grpc.routes import Service
 from heddle_grpc.server import Server
 from heddle_grpc.settings import CallSettings, ServerSettings, ServerTls
+from heddle_runtime.rpc.scopes import MANAGE, READ, RUN
 from heddle_runtime.settings import RuntimeSettings
 
-RUN, READ, MANAGE, ACT_AS = "runtime.run", "runtime.read", "runtime.manage", "act_as"
-"""Scopes: start and steer work; look at it; change agents, tools and threads; speak for somebody else."""
+ACT_AS = "act_as"
+"""The scope to speak for somebody else."""
 
 
 def server_of(settings: RuntimeSettings, services: tuple[Service, ...], ids: Ids, drain: Drain) -> Server:

@@ -64,6 +64,10 @@ class ToolSettings(_Part):
     http_allow: tuple[str, ...] = Field(
         default=(), description="Private hosts that `http_fetch` may reach all the same, as `10.1.2.3:8080`."
     )
+    provider_targets: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses that tenants may register as tool providers; callers in development may name any.",
+    )
     input_expiry: timedelta = Field(default=timedelta(hours=24), description="How long a question or approval waits.")
 
 

@@ -1,10 +1,10 @@
 """Which tools this process has: the built-in ones, and the providers that tenants register."""
 
-from dataclasses import dataclass
-
 from heddle_core.clock import Clock
-from heddle_core.errors import ToolProviderNotFound
-from heddle_core.ids import TenantId
+from heddle_core.errors import CannotServe
+from heddle_grpc.settings import ChannelSettings
+from heddle_runtime.facade.providers import ProviderSource, ToolProviders
+from heddle_runtime.server_wiring import is_development
 from heddle_runtime.settings import RuntimeSettings
 from heddle_runtime.tools.builtin.addresses import SystemResolver, networks
 from heddle_runtime.tools.builtin.ask_user import AskUser
@@ -16,37 +16,21 @@ from heddle_runtime.tools.builtin.read_file import ReadFile
 from heddle_runtime.tools.builtin.sandbox import Sandbox
 from heddle_runtime.tools.builtin.tool import BuiltinTool
 from heddle_runtime.tools.builtin.write_file import WriteFile
+from heddle_runtime.tools.grpc_provider import connect
 from heddle_runtime.tools.port import ToolProvider
-from heddle_runtime.tools.registry import Registry
 from heddle_runtime.tools.schema import Schemas
-from heddle_runtime.tools.selection import Selection, Wishes
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """The registry as the rest of the runtime asks it."""
+def tools_of(settings: RuntimeSettings, source: ProviderSource, schemas: Schemas, clock: Clock) -> ToolProviders:
+    """The tools of a runtime: the built-in ones for everybody, and what each tenant has registered."""
 
-    registry: Registry
+    def reach(provider_id: str, target: str) -> ToolProvider:
+        if not is_development(settings) and target not in settings.tools.provider_targets:
+            problem = "the deployment does not let tenants reach that address"
+            raise CannotServe(f"tool provider {provider_id}", problem, "ask for it in HEDDLE_TOOLS__PROVIDER_TARGETS")
+        return connect(provider_id, ChannelSettings(address=target), clock=clock)
 
-    async def select(self, tenant: TenantId, wishes: Wishes) -> Selection:
-        """The tools that an agent's wishes give."""
-        await self.registry.load()
-        return self.registry.select(wishes)
-
-    def provider(self, tenant: TenantId, provider_id: str) -> ToolProvider | None:
-        """The provider of that id, or None if it is gone."""
-        try:
-            return self.registry.enrolment(provider_id).provider
-        except ToolProviderNotFound:
-            return None
-
-
-async def tools_of(settings: RuntimeSettings, schemas: Schemas, clock: Clock) -> Tools:
-    """The tools of a runtime, loaded."""
-    registry = Registry(clock=clock, schemas=schemas)
-    registry.add(builtin_provider(settings, schemas, clock))
-    await registry.load()
-    return Tools(registry)
+    return ToolProviders(source, (builtin_provider(settings, schemas, clock),), reach, clock, schemas)
 
 
 def builtin_provider(settings: RuntimeSettings, schemas: Schemas, clock: Clock) -> BuiltinProvider:

@@ -2,21 +2,27 @@
 
 import random
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 from heddle_core.clock import Clock, SystemClock
 from heddle_core.ids import Ids, TimeOrderedIds, WorkerId
 from heddle_database.migrations import Migrations, migrate
 from heddle_database.sqlite import SWITCH_INTERVAL, SqliteDatabase
-from heddle_grpc.authorization import Access
+from heddle_grpc.authorization import Rule
 from heddle_grpc.drain import Drain
 from heddle_grpc.routes import Service
+from heddle_runtime.facade.agent_commands import ServerDescription
 from heddle_runtime.facade.agents import Agents
 from heddle_runtime.facade.controls import Controls
 from heddle_runtime.facade.rates import Rates
+from heddle_runtime.facade.runs import Runs
+from heddle_runtime.facade.shipped_agents import shipped_agents
+from heddle_runtime.facade.threads import Threads
 from heddle_runtime.facade.turn_rules import TurnBounds
 from heddle_runtime.facade.turns import Turns, TurnSettings
 from heddle_runtime.facade.waiting import Doorbells
@@ -26,19 +32,39 @@ from heddle_runtime.lanes.preparing import Preparation
 from heddle_runtime.model_wiring import Models, models_of
 from heddle_runtime.orchestrator.orchestrator import Equipment
 from heddle_runtime.orchestrator.setup import Defaults
-from heddle_runtime.rpc.agent_runtime import AgentRuntimeServicer
+from heddle_runtime.rpc import (
+    agent_runtime,
+    agent_service,
+    input_service,
+    run_service,
+    thread_service,
+    tool_provider_service,
+)
 from heddle_runtime.rpc.frames import Streams, StreamSettings
+from heddle_runtime.rpc.watching import Watching
 from heddle_runtime.runs.usage import Limits, MicroUsd
-from heddle_runtime.server_wiring import READ, RUN, is_development, server_of
+from heddle_runtime.server_wiring import is_development, server_of
 from heddle_runtime.settings import LimitSettings, RuntimeSettings
 from heddle_runtime.store.agents import AgentStore
+from heddle_runtime.store.run_store import RunStore
 from heddle_runtime.store.store import Store
+from heddle_runtime.store.thread_store import ThreadStore
+from heddle_runtime.store.tool_providers import ToolProviderStore
 from heddle_runtime.threads.follow import Followers
+from heddle_runtime.threads.snapshots import Snapshots
 from heddle_runtime.tool_wiring import tools_of
 from heddle_runtime.tools.executor import Executor
 from heddle_runtime.tools.schema import Schemas
 
 MIGRATIONS = Migrations("runtime", Path(__file__).parent / "store" / "migrations")
+
+
+class _ServedModule(Protocol):
+    @property
+    def NAME(self) -> str: ...
+
+    @property
+    def RULES(self) -> Mapping[str, Rule]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,47 +124,44 @@ async def _assemble(settings: RuntimeSettings, store: Store, clock: Clock, ids: 
     models, default_model = models_of(settings, ids)
     stack.push_async_callback(models.catalogue.close)
     models.open(default_model)  # a scenario that does not read, or a key that is missing, is told at the start
-    tools = await tools_of(settings, schemas, clock)
-    stack.push_async_callback(tools.registry.close)
+    tools = tools_of(settings, ToolProviderStore(store), schemas, clock)
+    stack.push_async_callback(tools.close)
     executor = Executor(clock=clock)
     stack.push_async_callback(executor.close)
-    agents = Agents(AgentStore(store), SHIPPED_AGENTS, clock)
+    agents = Agents(AgentStore(store), shipped_agents(), clock)
     token_secret = await store.secret("resolution_tokens")
     followers = Followers()
     store.log.add_listener(followers.committed)
+    snapshots = Snapshots(store, store.log)
+    store.log.add_listener(snapshots.committed)
+    await stack.enter_async_context(snapshots.serving())
     equipment = Equipment(clock, ids, models, tools, executor, schemas, token_secret)
     lanes = _lanes(settings, store, followers, equipment, Preparation(agents, tools, _defaults(settings)))
     turns = _turns(settings, store, lanes, agents, models, schemas, clock, ids, default_model)
     drain = Drain()
-    servicer = AgentRuntimeServicer(
-        turns=turns,
-        controls=Controls(store, store.log, lanes, schemas, token_secret),
-        store=store,
-        followers=followers,
-        streams=Streams(
-            drain, StreamSettings(settings.streams.checkpoint_every, settings.streams.rotate_after), random.SystemRandom()
-        ),
-        doorbells=Doorbells(store.log),
-        toolbox=tools,
-    )
-    return _Parts(lanes, services(servicer), drain, default_model)
-
-
-def services(agent_runtime: AgentRuntimeServicer) -> tuple[Service, ...]:
-    """What is served, and which scope each RPC asks for."""
-    return (
-        Service(
-            "heddle.runtime.v1.AgentRuntime",
+    controls = Controls(store, store.log, lanes, schemas, token_secret)
+    doorbells = Doorbells(store.log)
+    stream_times = StreamSettings(settings.streams.checkpoint_every, settings.streams.rotate_after)
+    watching = Watching(store, followers, Streams(drain, stream_times, random.SystemRandom()))
+    runs = Runs(RunStore(store), doorbells, turns, controls, lanes.held_back)
+    threads = Threads(ThreadStore(store), doorbells, agents, models, ids)
+    described = _description(settings, lanes.worker_id, default_model)
+    services = (
+        _service(
             agent_runtime,
-            {
-                "StartTurn": RUN,
-                "StartStreamingTurn": RUN,
-                "CancelRun": RUN,
-                "ResolveInput": Access.ANYBODY_KNOWN,
-                "GetSnapshot": READ,
-            },
+            agent_runtime.AgentRuntimeServicer(turns, controls, store.log, store, watching, doorbells, tools),
         ),
+        _service(thread_service, thread_service.ThreadServicer(threads, watching)),
+        _service(run_service, run_service.RunServicer(runs, watching)),
+        _service(input_service, input_service.InputServicer(runs)),
+        _service(agent_service, agent_service.AgentServicer(agents, models.catalogue, default_model, described)),
+        _service(tool_provider_service, tool_provider_service.ToolProviderServicer(tools)),
     )
+    return _Parts(lanes, services, drain, default_model)
+
+
+def _service(module: _ServedModule, servicer: object) -> Service:
+    return Service(module.NAME, servicer, module.RULES)
 
 
 def _lanes(
@@ -196,3 +219,22 @@ def _limits(given: LimitSettings) -> Limits:
 def _address(listen: str, ports: tuple[int, ...]) -> str:
     host, colon, _ = listen.rpartition(":")
     return listen if listen.startswith("unix:") or not colon else f"{host}:{ports[0]}"
+
+
+def _description(settings: RuntimeSettings, worker_id: WorkerId, default_model: str) -> ServerDescription:
+    given = settings.turns
+    return ServerDescription(
+        version=version("heddle"),
+        packages=("heddle.runtime.v1", "heddle.tools.v1"),
+        capabilities=("deltas", "tools.builtin", "tools.grpc", "response_format", "plan_mode", "client_tools"),
+        worker_id=worker_id,
+        limits={
+            "text_characters": given.text_characters,
+            "turns_per_minute": 0 if is_development(settings) else given.turns_per_minute,
+            "steps": settings.limits.steps,
+            "most_steps": given.most_steps,
+            "depth": given.most_depth,
+            "children": given.most_children,
+        },
+        defaults={"model": default_model, "agent": "general"},
+    )

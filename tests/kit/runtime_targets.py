@@ -67,7 +67,7 @@ async def process(scenario: Path, folder: Path) -> AsyncGenerator[AgentRuntime]:
         await server.communicate()
 
 
-TARGETS: dict[str, Target] = {"fake": fake, "fake over gRPC": fake_over_grpc}
+TARGETS: dict[str, Target] = {"fake": fake, "fake over gRPC": fake_over_grpc, "process": process}
 
 
 def script_in(scenario: Path) -> Script:

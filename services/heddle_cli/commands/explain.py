@@ -1,5 +1,6 @@
 """`heddle explain`."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,11 +14,11 @@ def explain(
     subject: Annotated[str, typer.Argument(metavar="RUN|REASON", help="A run, or an error's reason.")],
 ) -> None:
     """Say why a run does not move, or what an error means."""
-    import heddle_core.errors  # noqa: F401 - the family registers its reasons when it is defined
     from heddle_cli.display.screen import Screen
     from heddle_cli.options import options_of
     from heddle_core.faults import by_reason
 
+    import_module("heddle_core.errors")  # the family enters its reasons when it is defined
     family = by_reason(subject.upper().replace("-", "_"))
     if family is None:
         _explain_run(context, subject)

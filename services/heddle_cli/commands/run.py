@@ -77,7 +77,7 @@ async def _follow(session: Any, request: Any, *, to_the_end: bool) -> Any:
     from heddle_cli.turns import HungUp, converse
 
     screen = session.screen
-    ask = (lambda asked: asking.ask(screen, asked)) if screen.can_ask else None
+    ask = asking.asker(screen)
     request.end_on_waiting = ask is not None or not to_the_end
     try:
         telling = await converse(session, request, display=lambda run_id: following(screen, run_id), ask=ask)

@@ -8,9 +8,9 @@ from rich.live import Live
 from rich.text import Text
 
 from heddle_cli.display.blocks import Block, BlockKind, blocks_of
-from heddle_cli.display.screen import Screen
+from heddle_cli.display.screen import Screen, clean
 from heddle_client.transcript import Transcript
-from heddle_client.transcript_lines import MessageLine, ToolState
+from heddle_client.transcript_lines import MessageLine
 
 
 class Following(Protocol):
@@ -25,11 +25,15 @@ class Following(Protocol):
         ...
 
 
-def following(screen: Screen, run_id: str = "", *, users: bool = False) -> Following:
-    """What fits the screen. `run_id`: only this run; `users`: also what people said."""
+def following(screen: Screen, run_id: str = "", *, users: bool = False, lasting: bool = False) -> Following:
+    """What fits the screen.
+
+    `run_id`: only this run; `users`: also what people said; `lasting`: words stay even where they count no more.
+    """
     if screen.machine:
         return Silent()
-    return LiveFollowing(screen, run_id, users) if screen.is_live else PlainFollowing(screen, run_id, users)
+    plain = lasting or not screen.is_live
+    return PlainFollowing(screen, run_id, users) if plain else LiveFollowing(screen, run_id, users)
 
 
 class Silent:
@@ -55,15 +59,18 @@ class LiveFollowing:
     def show(self, transcript: Transcript) -> None:
         """See `Following`."""
         blocks = [each for each in blocks_of(transcript, self._run_id, users=self._users) if self._is_new(each)]
+        settled: list[Block] = []
         while blocks and blocks[0].settled:
-            block = blocks.pop(0)
-            self._printed.add(block.key)
-            self._screen.out.print(block.text)
+            settled.append(blocks.pop(0))
         unsettled = [each for each in blocks if each.kind is not BlockKind.INPUT]
         if unsettled:
-            self._started().update(Group(*_tail(unsettled, self._screen)), refresh=True)
+            # Before anything is printed: printing repeats the live part as it was told last.
+            self._started().update(Group(*_tail(unsettled, self._screen)), refresh=not settled)
         else:
             self.pause()
+        for block in settled:
+            self._printed.add(block.key)
+            self._screen.out.print(block.text)
 
     def pause(self) -> None:
         """See `Following`."""
@@ -101,53 +108,52 @@ class PlainFollowing:
         self._screen = screen
         self._run_id = run_id
         self._users = users
-        self._message_id = ""
-        self._written = ""
+        self._open = ""
+        """Message in whose line the words end. Empty: at the beginning of a line."""
+        self._written: dict[str, str] = {}
         self._done: set[str] = set()
 
     def show(self, transcript: Transcript) -> None:
         """See `Following`."""
-        if self._message_id and self._message_id not in transcript.messages:
-            self._break_off()
+        for gone in [key for key in self._written if key not in transcript.messages]:
+            del self._written[gone]
+            self._begin_again()
         for block in blocks_of(transcript, self._run_id, users=self._users):
+            if block.key in self._done:
+                continue
             if block.kind is BlockKind.ANSWER:
-                self._write(transcript.messages[block.key.partition(" ")[2]])
-            elif block.settled and block.key not in self._done:
+                self._write(transcript.messages[block.key.partition(" ")[2]], block.key)
+            elif block.settled and not self._open:
                 self._done.add(block.key)
-                self._end_line()
                 self._screen.note(block.text)
-        for tool in transcript.tools.values():
-            if tool.state is ToolState.STARTED and f"started {tool.call_id}" not in self._done:
-                self._done.add(f"started {tool.call_id}")
-                self._end_line()
 
     def pause(self) -> None:
         """See `Following`."""
         self._end_line()
 
-    def _write(self, line: MessageLine) -> None:
-        if line.message_id in self._done:
-            return
-        if line.message_id != self._message_id:
+    def _write(self, line: MessageLine, key: str) -> None:
+        if self._open != line.message_id:
             self._end_line()
-            self._message_id, self._written = line.message_id, ""
-        if not line.text.startswith(self._written):
-            self._break_off()
-            self._message_id = line.message_id
-        sys.stdout.write(line.text[len(self._written) :])
+        written = self._written.get(line.message_id, "")
+        if not line.text.startswith(written):
+            self._begin_again()
+            written = ""
+        words = line.text[len(written) :]
+        sys.stdout.write(clean(words) if self._screen.out.is_terminal else words)
         sys.stdout.flush()
-        self._written = line.text
+        self._written[line.message_id] = line.text
+        self._open = line.message_id
         if line.settled:
-            self._done.add(line.message_id)
+            self._done.add(key)
             self._end_line()
 
-    def _break_off(self) -> None:
+    def _begin_again(self) -> None:
         """What was written counts no more."""
         self._end_line()
         self._screen.note("(these words count no more: the answer begins again)")
 
     def _end_line(self) -> None:
-        if self._message_id and self._written and not self._written.endswith("\n"):
+        if self._open and not self._written.get(self._open, "").endswith("\n"):
             sys.stdout.write("\n")
             sys.stdout.flush()
-        self._message_id, self._written = "", ""
+        self._open = ""

@@ -56,6 +56,8 @@ def _shorten(large: _Large, reference: str) -> None:
     shortened: str | bytes
     if isinstance(whole, bytes):
         shortened = b""
+        if "name" in large.owner.DESCRIPTOR.fields_by_name:
+            large.owner.name = note  # inline data has a name for people, and bytes have no room for words
     elif large.name.endswith("json"):
         shortened = f'"{note}"'
     else:
@@ -64,4 +66,3 @@ def _shorten(large: _Large, reference: str) -> None:
         field[large.place] = shortened
     else:
         setattr(large.owner, large.name, shortened)
-

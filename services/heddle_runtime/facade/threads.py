@@ -51,25 +51,79 @@ _MOST_CHANGED = 200
 class ThreadSource(Protocol):
     """What is asked of the store; see `store.thread_store.ThreadStore`."""
 
-    async def create_thread(self, command: CreateThread) -> Thread: ...
-    async def get_thread(self, tenant: TenantId, thread_id: ThreadId) -> Thread: ...
-    async def get_threads(self, tenant: TenantId, thread_ids: frozenset[ThreadId]) -> tuple[Thread, ...]: ...
-    async def list_threads(self, command: ListThreads) -> Listing[Thread]: ...
-    async def update_thread(self, command: UpdateThread) -> Thread: ...
-    async def archive_thread(self, command: ArchiveThread) -> Thread: ...
-    async def set_archived(self, tenant: TenantId, thread_id: ThreadId, actor: Actor) -> bool: ...
-    async def find_batch(self, caller: Caller, key: RequestKey) -> ThreadsArchived | None: ...
-    async def remember_batch(self, caller: Caller, key: RequestKey, answer: ThreadsArchived) -> ThreadsArchived: ...
-    async def fork_thread(self, command: ForkThread) -> Thread: ...
-    async def find_deletion(self, command: DeleteThread) -> ThreadDeleted | None: ...
-    async def begin_deletion(self, command: DeleteThread) -> tuple[RunId, ...]: ...
-    async def delete_thread(self, command: DeleteThread) -> ThreadDeleted: ...
-    async def list_messages(self, command: ListMessages) -> Listing[Message]: ...
+    async def create_thread(self, command: CreateThread) -> Thread:
+        """Make a thread."""
+        ...
+
+    async def find_answered(self, caller: Caller, key: RequestKey) -> Thread | None:
+        """The thread that this very request made or changed before. Raises RequestIdReused, ThreadNotFound."""
+        ...
+
+    async def get_thread(self, tenant: TenantId, thread_id: ThreadId) -> Thread:
+        """A thread by its id. Raises ThreadNotFound."""
+        ...
+
+    async def get_threads(self, tenant: TenantId, thread_ids: frozenset[ThreadId]) -> tuple[Thread, ...]:
+        """Those of the named threads that exist."""
+        ...
+
+    async def list_threads(self, command: ListThreads) -> Listing[Thread]:
+        """A page of threads."""
+        ...
+
+    async def update_thread(self, command: UpdateThread) -> Thread:
+        """Change settings."""
+        ...
+
+    async def archive_thread(self, command: ArchiveThread) -> Thread:
+        """Archive or unarchive."""
+        ...
+
+    async def set_archived(self, tenant: TenantId, thread_id: ThreadId, actor: Actor) -> bool:
+        """Archive a thread as part of a batch; whether there is one."""
+        ...
+
+    async def find_batch(self, caller: Caller, key: RequestKey) -> ThreadsArchived | None:
+        """What a batch was answered the first time. Raises RequestIdReused."""
+        ...
+
+    async def remember_batch(self, caller: Caller, key: RequestKey, answer: ThreadsArchived) -> ThreadsArchived:
+        """Keep what a batch is answered."""
+        ...
+
+    async def fork_thread(self, command: ForkThread) -> Thread:
+        """Make a fork. The base is read beforehand, so that the writer need not fold."""
+        ...
+
+    async def find_deletion(self, command: DeleteThread) -> ThreadDeleted | None:
+        """What an earlier deletion by this request has left. Raises RequestIdReused."""
+        ...
+
+    async def begin_deletion(self, command: DeleteThread) -> tuple[RunId, ...]:
+        """Archive a thread and cancel its runs; those that have not ended at once. Raises ThreadNotFound."""
+        ...
+
+    async def delete_thread(self, command: DeleteThread) -> ThreadDeleted:
+        """Remove a thread. Raises ThreadUnfinished while a run has not ended."""
+        ...
+
+    async def list_messages(self, command: ListMessages) -> Listing[Message]:
+        """A page of messages."""
+        ...
+
     async def read_events(
         self, tenant: TenantId, thread_id: ThreadId, after: int, limit: int, run_id: RunId
-    ) -> tuple[tuple[Event, ...], int, int]: ...
-    async def redact_message(self, command: RedactMessage) -> MessageRedaction: ...
-    async def verify_thread(self, tenant: TenantId, thread_id: ThreadId) -> ThreadVerified: ...
+    ) -> tuple[tuple[Event, ...], int, int]:
+        """Events after a sequence, oldest first."""
+        ...
+
+    async def redact_message(self, command: RedactMessage) -> MessageRedaction:
+        """Remove the words of a message."""
+        ...
+
+    async def verify_thread(self, tenant: TenantId, thread_id: ThreadId) -> ThreadVerified:
+        """Check a thread's log. Raises ChainBroken."""
+        ...
 
 
 class Threads:
@@ -101,7 +155,8 @@ class Threads:
             AlreadyExists, RequestIdReused.
             AgentNotFound, IllegalTransition, ModelNotFound: the settings name what cannot be used.
         """
-        await self._require_usable(caller.tenant, settings)
+        if (known := await self._known(caller, key, settings)) is not None:
+            return known
         named = thread_id or ThreadId(self._ids.new("thr"))
         return await self.source.create_thread(CreateThread(caller, key, named, settings))
 
@@ -116,7 +171,8 @@ class Threads:
             agent_id=command.settings.agent_id if "agent_id" in command.fields else "",
             model=command.settings.model if "model" in command.fields else "",
         )
-        await self._require_usable(command.caller.tenant, named)
+        if (known := await self._known(command.caller, command.key, named)) is not None:
+            return known
         return await self.source.update_thread(command)
 
     async def archive_many(self, command: ArchiveThreads) -> ThreadsArchived:
@@ -241,6 +297,15 @@ class Threads:
         if after + 1 < first:
             raise CursorTooOld(after, first)
         return found, last
+
+    async def _known(self, caller: Caller, key: RequestKey, settings: ThreadSettings) -> Thread | None:
+        """The answer to a repeat, if it is one; a new request must name what can be used, while a repeat need not."""
+        if not settings.agent_id and not settings.model:
+            return None
+        known = await self.source.find_answered(caller, key)
+        if known is None:
+            await self._require_usable(caller.tenant, settings)
+        return known
 
     async def _require_usable(self, tenant: TenantId, settings: ThreadSettings) -> None:
         if settings.agent_id:

@@ -17,6 +17,7 @@ from heddle_core.ids import RunId, TenantId, ThreadId, WorkerId
 from heddle_runtime.lanes.ports import ClaimStore
 from heddle_runtime.lanes.preparing import Preparation
 from heddle_runtime.orchestrator.journal import Journal, RunLog
+from heddle_runtime.orchestrator.opening import opening
 from heddle_runtime.orchestrator.orchestrator import Equipment, Orchestrator
 from heddle_runtime.orchestrator.settlement import cancelled, closing
 from heddle_runtime.runs.claim import Claim
@@ -25,7 +26,7 @@ from heddle_runtime.runs.state import RunState
 from heddle_runtime.threads.append import Appended
 from heddle_runtime.threads.events import RUN_ENDS, InputResolved, RunCancelRequested, RunFailed
 from heddle_runtime.threads.log import Committed, ThreadKey
-from heddle_runtime.threads.state import ThreadFold
+from heddle_runtime.threads.state import RunFold, ThreadFold
 
 _log = structlog.get_logger()
 
@@ -84,6 +85,12 @@ class Lanes:
         """Whether a slot is free for a run that is accepted now."""
         return not self._draining and self._tasks is not None and len(self._working) < self._settings.slots
 
+    def held_back(self) -> str:
+        """The limit that keeps this worker from taking runs now, in words; empty: it takes them."""
+        if self._draining:
+            return "this worker is shutting down"
+        return "" if len(self._working) < self._settings.slots else f"all {self._settings.slots} slots are taken"
+
     @property
     def running(self) -> int:
         """Runs that are worked on here."""
@@ -128,8 +135,8 @@ class Lanes:
 
     def start(self, claim: Claim) -> None:
         """Work on a run that this worker holds."""
-        if self._tasks is None:
-            return  # the sweep of whoever lives on takes it when the lease has ended
+        if self._tasks is None or self._draining:
+            return  # handed over with the lease, or taken by whoever lives on when it has ended
         work = _Work(claim, asyncio.Event())
         self._working[claim.tenant, claim.run_id] = work
         work.task = self._tasks.create_task(self._work(work))
@@ -191,15 +198,17 @@ class Lanes:
 
     async def _give_up(self, journal: Journal, problem: str) -> None:
         """End a run that cannot be worked on; if not even that can be written, hand it over."""
+        claim = journal.claim
         try:
-            run = await journal.run()
-            failure = RunFailure(FailureReason.INTERNAL, problem)
-            ending = (*closing(run, None), RunFailed(failure, run.usage))
-            if run.cancel_sequence or not isinstance(await journal.append(ending), Appended):
-                await journal.append(cancelled(run, None))
+            run = (await journal.thread()).runs.get(claim.run_id)
+            if run is not None:
+                await _end(journal, run, RunFailure(FailureReason.INTERNAL, problem))
         except HeddleError as error:
-            _log.warning("handing over", run=journal.claim.run_id, reason=error.reason, problem=str(error))
-            await self._patiently("hand over", self._store.release_run(journal.claim))
+            _log.warning("handing over", run=claim.run_id, reason=error.reason, problem=str(error))
+            await self._patiently("hand over", self._store.release_run(claim))
+        except Exception:  # one run that cannot even be ended must not take the others of this worker with it
+            _log.exception("handing over", run=claim.run_id)
+            await self._patiently("hand over", self._store.release_run(claim))
 
     # --- the worker's own tasks ---
 
@@ -249,3 +258,10 @@ class Lanes:
     @property
     def _cancel_grace(self) -> int:
         return round(self._settings.cancel_grace.total_seconds() * _MICROS)
+
+
+async def _end(journal: Journal, run: RunFold, failure: RunFailure) -> None:
+    """Write a run's failure, behind its beginning; or its cancellation, if that came first."""
+    last = (*opening(journal.claim, run, run.model), *closing(run, None), RunFailed(failure, run.usage))
+    if run.cancel_sequence or not isinstance(await journal.append(last), Appended):
+        await journal.append(cancelled(await journal.run(), None))

@@ -36,13 +36,14 @@ from heddle_runtime.threads.events import (
 )
 from heddle_runtime.tools.schema import Schemas
 
-_FINISH = {
+FINISHES = {
     ModelFinish.STOP: FinishReason.STOP,
     ModelFinish.TOOL_CALLS: FinishReason.TOOL_CALLS,
     ModelFinish.LENGTH: FinishReason.LENGTH,
     ModelFinish.CONTENT_FILTER: FinishReason.CONTENT_FILTER,
     ModelFinish.OTHER: FinishReason.OTHER,
 }
+"""Why a model stopped, in the contract's words."""
 
 
 class Models(Protocol):
@@ -97,7 +98,7 @@ class Asking:
         try:
             await asyncio.wait({listening, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if listening.done():
-                return self._heard(listening.result())
+                return self._heard(listening.result(), request.response_schema_json or "")
             reason = FinishReason.CANCELLED if stop.is_set() else FinishReason.DEADLINE
             return Heard(tuple(self._cut_short(writing, reason)))
         except ModelFault as fault:
@@ -124,16 +125,16 @@ class Asking:
                         return event
         raise ModelFault(FaultKind.RETRYABLE, "the model's stream ended without a reply")
 
-    def _heard(self, reply: ModelReply) -> Heard:
+    def _heard(self, reply: ModelReply, wanted_schema: str) -> Heard:
         message_id = self.started.message_id
         facts: list[Payload] = []
         if reply.reasoning:
             facts.append(ReasoningRecorded(message_id, reply.reasoning))
-        finish = _FINISH[reply.finish_reason]
-        problem = "" if reply.calls else self._mismatch(reply.text)
+        finish = FINISHES[reply.finish_reason]
+        problem = "" if reply.calls else self._mismatch(reply.text, wanted_schema)
         if reply.text or not reply.calls:
-            wanted = self.setup.wanted_schema and not problem and not reply.calls
-            content = (Json(reply.text),) if wanted else (Text(reply.text),)
+            fits = wanted_schema and not problem and not reply.calls
+            content = (Json(reply.text),) if fits else (Text(reply.text),)
             facts.append(AssistantMessageCompleted(message_id, content, finish_reason=finish))
         facts.append(self._completed(reply.model, reply.usage, finish))
         facts.extend(
@@ -143,10 +144,9 @@ class Asking:
             facts.append(ErrorRecorded("OUTPUT_SCHEMA_MISMATCH", problem))
         return Heard(tuple(facts))
 
-    def _mismatch(self, text: str) -> str:
-        if not self.setup.wanted_schema:
-            return ""
-        return " ".join(self.schemas.problems(self.setup.wanted_schema, text))
+    def _mismatch(self, text: str, wanted_schema: str) -> str:
+        """Why an answer does not fit what was asked for; a plan is asked for without a schema."""
+        return " ".join(self.schemas.problems(wanted_schema, text)) if wanted_schema else ""
 
     def _faulted(self, fault: ModelFault) -> Heard:
         failed = StepCompleted(

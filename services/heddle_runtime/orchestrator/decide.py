@@ -4,8 +4,10 @@ from datetime import timedelta
 
 from heddle_core.clock import Micros
 from heddle_runtime.orchestrator.call_rules import Awaiting, Known, Ready, next_of_call
+from heddle_runtime.orchestrator.compacting import overdue
 from heddle_runtime.orchestrator.decisions import (
     Ask,
+    Compact,
     Complete,
     Decision,
     Dispatch,
@@ -39,13 +41,12 @@ def decide(thread: ThreadFold, run: RunFold, setup: Setup, schemas: Schemas, fen
         return _with_open_calls(thread, run, setup, schemas, fence, now)
     if run.turn.mode is TurnMode.PLAN and not run.plan_approved:
         planned = next_of_plan(thread, run, setup, now)
-        if planned is not None:
-            return planned
+        return planned or _ask(thread, run, setup)
     if run.inputs:
         return Wait(tuple(run.inputs))
     if _answered(run):
         return Complete()
-    return _ask(run, setup)
+    return _ask(thread, run, setup)
 
 
 def _out_of_time(run: RunFold, setup: Setup, now: Micros) -> Fail | None:
@@ -82,7 +83,7 @@ def _with_open_calls(
     if facts:
         return Record(tuple(facts))
     if ready:
-        over = _too_many_calls(run, setup, len(ready))
+        over = _too_many_calls(run, setup, sum(not each.call.started for each in ready))
         return over or Dispatch(tuple(ready[: setup.defaults.tool_concurrency]))
     return Wait(tuple(run.inputs))
 
@@ -110,7 +111,7 @@ def _answered(run: RunFold) -> bool:
     )
 
 
-def _ask(run: RunFold, setup: Setup) -> Decision:
+def _ask(thread: ThreadFold, run: RunFold, setup: Setup) -> Decision:
     if run.mismatches >= 2 and run.mismatch:
         return Fail(RunFailure(FailureReason.OUTPUT_SCHEMA_MISMATCH, run.mismatch))
     again = run.step is not None and not run.step.completed
@@ -123,7 +124,12 @@ def _ask(run: RunFold, setup: Setup) -> Decision:
         exceeded = BudgetExceeded("steps", str(setup.limits.steps), str(run.steps))
         return Fail(RunFailure(FailureReason.STEP_LIMIT, message), exceeded)
     over = _over_budget(run, setup)
-    return over or Ask(number, again, with_tools=run.turn.mode is not TurnMode.PLAN or run.plan_approved)
+    if over is not None:
+        return over
+    leaving = overdue(thread, run, setup.history_window) if run.step is None else ()
+    if leaving:
+        return Compact(leaving)
+    return Ask(number, again, with_tools=run.turn.mode is not TurnMode.PLAN or run.plan_approved)
 
 
 def _over_budget(run: RunFold, setup: Setup) -> Fail | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from heddle_core.ids import InputId
 from heddle_runtime.runs.run import RunFailure
 from heddle_runtime.threads.events import BudgetExceeded, Payload
-from heddle_runtime.threads.state import CallFold
+from heddle_runtime.threads.state import CallFold, Exchange
 from heddle_runtime.tools.port import ToolSpec
 
 
@@ -55,6 +55,13 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Compact:
+    """Summarise what leaves the window, before the model is asked for the first time."""
+
+    exchanges: tuple[Exchange, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """Ask the model."""
 
@@ -70,4 +77,4 @@ class Complete:
     """The model has answered, and nobody has added anything."""
 
 
-Decision = Settle | Fail | Record | Dispatch | Wait | Ask | Complete
+Decision = Settle | Fail | Record | Dispatch | Wait | Compact | Ask | Complete

@@ -11,27 +11,28 @@ from typing import assert_never
 from heddle_core.clock import Clock
 from heddle_core.ids import Ids, MessageId, StepId
 from heddle_runtime.orchestrator.asking import Asking, Models
+from heddle_runtime.orchestrator.compacting import Compacting
 from heddle_runtime.orchestrator.decide import decide
-from heddle_runtime.orchestrator.decisions import Ask, Complete, Decision, Dispatch, Fail, Record, Settle, Wait
+from heddle_runtime.orchestrator.decisions import Ask, Compact, Complete, Decision, Dispatch, Fail, Record, Settle, Wait
 from heddle_runtime.orchestrator.foresight import foresee
 from heddle_runtime.orchestrator.journal import Journal
+from heddle_runtime.orchestrator.opening import opening
 from heddle_runtime.orchestrator.performing import Performing, Providers
 from heddle_runtime.orchestrator.prompt import build_request, new_fence_word
 from heddle_runtime.orchestrator.settlement import cancelled, closing
 from heddle_runtime.orchestrator.setup import Setup
 from heddle_runtime.runs.content import plain_text
 from heddle_runtime.runs.run import FinishReason, RunResult
-from heddle_runtime.runs.turn import AgentReference
-from heddle_runtime.threads.accounting import ADMITTED_AFTER_CANCEL
+from heddle_runtime.threads.accounting import admitted_after_cancel
 from heddle_runtime.threads.append import Appended, CancelledMeanwhile, Overtaken
 from heddle_runtime.threads.events import (
     Payload,
     RunCompleted,
     RunFailed,
-    RunResumed,
-    RunStarted,
     RunWaiting,
     StepStarted,
+    ToolCallCompleted,
+    ToolCallRequested,
 )
 from heddle_runtime.threads.state import AgentSaid, RunFold
 from heddle_runtime.tools.executor import Executor
@@ -83,7 +84,8 @@ class Orchestrator:
         Raises:
             StaleFence: somebody else owns the run now.
         """
-        facts: Facts | None = self._opening(await self._journal.run())
+        run, setup = await self._journal.run(), self._setup
+        facts: Facts | None = opening(self._journal.claim, run, setup.model, setup.tools.digest)
         while facts is not None:
             facts = await self._advance(facts)
 
@@ -95,6 +97,8 @@ class Orchestrator:
                 return (*facts, *decision.facts)
             case Ask():
                 return await self._ask(decision, run, facts)
+            case Compact():
+                return await self._compact(decision, facts)
             case Dispatch():
                 return await self._dispatch(decision, run, facts)
             case Wait():
@@ -107,16 +111,6 @@ class Orchestrator:
                 return await self._settle(facts)
             case _:
                 assert_never(decision)
-
-    def _opening(self, run: RunFold) -> Facts:
-        claim = self._journal.claim
-        if run.cancel_sequence or run.fence == claim.fence:
-            return ()
-        if run.attempt == 0:
-            agent = run.agent or AgentReference("")
-            digest = self._setup.tools.digest
-            return (RunStarted(claim.attempt, claim.fence, claim.worker_id, agent, self._setup.model, digest),)
-        return (RunResumed(claim.attempt, claim.fence, claim.worker_id),)
 
     async def _decide(self, facts: Facts) -> tuple[Decision, RunFold]:
         thread = await self._journal.thread()
@@ -138,8 +132,19 @@ class Orchestrator:
         if heard.failure is not None:
             return await self._fail(Fail(heard.failure), heard.facts)
         if heard.retry_after is not None:
-            await self._pause(max(heard.retry_after, self._kit.backoff.total_seconds() * started.attempt))
+            await self._pause(max(heard.retry_after, self._kit.backoff.total_seconds() * started.attempt), now)
         return heard.facts
+
+    async def _compact(self, decision: Compact, facts: Facts) -> Facts:
+        """Write a summary before the run goes on; an owner that dies meanwhile has written nothing of it."""
+        if facts and not await self._append(facts):
+            return _still_admitted(facts)
+        compacting = Compacting(self._kit.models, self._setup, self._kit.schemas)
+        step_id = StepId(self._kit.ids.new("step"))
+        thread = await self._journal.thread()
+        left = self._seconds_left(thread.runs[self._journal.claim.run_id])
+        written = await compacting.compact(decision, thread.summary, step_id, new_fence_word(), self._stop, left)
+        return () if await self._append(written) else _still_admitted(written)
 
     def _step_started(self, decision: Ask, run: RunFold) -> StepStarted:
         message_id = MessageId(self._kit.ids.new("msg"))
@@ -154,10 +159,11 @@ class Orchestrator:
             )
         return StepStarted(StepId(self._kit.ids.new("step")), decision.number, 1, message_id, model=self._setup.model)
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait before another attempt, unless the run is stopped."""
+    async def _pause(self, seconds: float, run: RunFold) -> None:
+        """Wait before another attempt, unless the run is stopped or runs out of time first."""
+        left = self._seconds_left(run)
         try:
-            await asyncio.wait_for(self._stop.wait(), seconds)
+            await asyncio.wait_for(self._stop.wait(), seconds if left is None else min(seconds, left))
         except TimeoutError:
             return
 
@@ -188,7 +194,8 @@ class Orchestrator:
         said = run.exchange.entries[-1]
         assert isinstance(said, AgentSaid), "a run is complete when the agent has spoken last"
         structured = plain_text(said.parts) if self._setup.wanted_schema else ""
-        return RunCompleted(RunResult(said.message_id, said.parts, structured, FinishReason.STOP, run.usage))
+        finish = run.step.finish_reason if run.step else FinishReason.STOP
+        return RunCompleted(RunResult(said.message_id, said.parts, structured, finish, run.usage))
 
     async def _fail(self, decision: Fail, facts: Facts) -> Facts | None:
         run = await self._foreseen(facts)
@@ -217,4 +224,10 @@ class Orchestrator:
 
 
 def _still_admitted(facts: Facts) -> Facts:
-    return tuple(fact for fact in facts if isinstance(fact, ADMITTED_AFTER_CANCEL))
+    """What of `facts` may be written behind a cancel. A result whose call was never written is no fact any more."""
+    unsaid = {fact.call_id for fact in facts if isinstance(fact, ToolCallRequested)}
+    return tuple(
+        fact
+        for fact in facts
+        if admitted_after_cancel(fact) and not (isinstance(fact, ToolCallCompleted) and fact.call_id in unsaid)
+    )

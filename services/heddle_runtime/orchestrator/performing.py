@@ -29,7 +29,7 @@ from heddle_runtime.threads.events import (
 from heddle_runtime.threads.state import RunFold
 from heddle_runtime.tools.executor import Executor
 from heddle_runtime.tools.outcomes import Asked, Deferred, Failed, InDoubt, Outcome, Replied, Stopped, TimedOut
-from heddle_runtime.tools.port import CallContext, ToolInvocation, ToolProgress, ToolProvider, ToolReply
+from heddle_runtime.tools.port import CallContext, RiskClass, ToolInvocation, ToolProgress, ToolProvider, ToolReply
 
 
 class Providers(Protocol):
@@ -167,6 +167,8 @@ class Performing:
 
     def _in_doubt(self, run: RunFold, ready: ReadyCall, message: str) -> tuple[Payload, ...]:
         """UNKNOWN for what does little harm; a person reconciles what may have done more (SEMANTICS 27)."""
+        if ready.spec.risk is RiskClass.READ:
+            return (_completed(ready, ToolCallOutcome.UNKNOWN, message),)
         asked = self._input(ready, InputKind.RECONCILE, minted_input(run, ready.ordinal, "r"))
         prompt = f"{ready.spec.path} was called, and {message}. How did it end?"
         return (InputRequested(replace(asked, prompt=prompt)),)

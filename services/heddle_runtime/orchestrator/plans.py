@@ -2,7 +2,7 @@
 
 from heddle_core.clock import MICROS_PER_SECOND, Micros
 from heddle_core.ids import InputId
-from heddle_runtime.orchestrator.decisions import Ask, Decision, Fail, Record, Wait
+from heddle_runtime.orchestrator.decisions import Decision, Fail, Record, Wait
 from heddle_runtime.orchestrator.setup import Setup
 from heddle_runtime.runs.content import plain_text
 from heddle_runtime.runs.inputs import InputKind, InputRequest
@@ -13,7 +13,7 @@ from heddle_runtime.threads.state import AgentSaid, RunFold, ThreadFold
 
 
 def next_of_plan(thread: ThreadFold, run: RunFold, setup: Setup, now: Micros) -> Decision | None:
-    """What to do with a run whose plan is not approved; None where a plan must be asked of the model first."""
+    """What to do with a run whose plan is not approved; None where the model must write one, or write it anew."""
     if run.plan_input_id in run.inputs:
         return Wait(tuple(run.inputs))
     resolution = run.resolutions.get(run.plan_input_id) if run.plan_input_id else None
@@ -28,7 +28,7 @@ def next_of_plan(thread: ThreadFold, run: RunFold, setup: Setup, now: Micros) ->
     if resolution.state is InputState.DENIED and not (resolution.answer and resolution.answer.text):
         failure = RunFailure(FailureReason.PLAN_REFUSED, "the plan was refused: say in a new turn what to do instead")
         return Fail(failure)
-    return Ask(run.steps + 1, again=False, with_tools=False)
+    return None
 
 
 def revision_wish(run: RunFold) -> str:

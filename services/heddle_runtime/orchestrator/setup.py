@@ -8,6 +8,7 @@ from heddle_core.ids import ThreadId
 from heddle_runtime.runs.agent import HISTORY_WINDOW, AgentSpec, ApprovalPolicy
 from heddle_runtime.runs.turn import ClientTool
 from heddle_runtime.runs.usage import Limits
+from heddle_runtime.threads.state import HISTORY_MESSAGES
 from heddle_runtime.tools.port import RiskClass, ToolSpec
 from heddle_runtime.tools.selection import Selection
 
@@ -46,8 +47,8 @@ class Setup:
 
     @property
     def history_window(self) -> int:
-        """Messages of history that the model sees."""
-        return self.agent.history_window or HISTORY_WINDOW
+        """Messages of history that the model sees, as far as the fold keeps them."""
+        return min(self.agent.history_window or HISTORY_WINDOW, HISTORY_MESSAGES)
 
 
 def needs_approval(spec: ToolSpec, policy: ApprovalPolicy, approved_for_thread: Mapping[str, str]) -> bool:

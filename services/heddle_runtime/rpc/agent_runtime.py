@@ -1,14 +1,16 @@
 """AgentRuntime as gRPC sees it: decode, hand to the facade, encode. Nothing is decided here."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import Protocol
 
 from heddle.runtime.v1 import agent_runtime_pb2 as pb
 from heddle.runtime.v1.stream_pb2 import StreamFrame
 from heddle_core.errors import RequestNotFound, invalid
-from heddle_core.ids import InputId, RequestId, RunId, ThreadId
-from heddle_grpc.calls import Context
+from heddle_core.ids import InputId, PrincipalId, RequestId, RunId, TenantId, ThreadId
+from heddle_grpc.authorization import Access, Rule, authorize
+from heddle_grpc.calls import Context, current
 from heddle_runtime.codec.codec import MAPPING
 from heddle_runtime.codec.views import input_message, run_message, snapshot_message
 from heddle_runtime.facade.commands import Accepted, Caller, Cancelled, CancelRuns, Disposition, ResolveInput
@@ -17,18 +19,36 @@ from heddle_runtime.facade.estimates import Estimate, estimate
 from heddle_runtime.facade.turns import IncomingTurn, Turns
 from heddle_runtime.facade.waiting import Doorbells, wait_run
 from heddle_runtime.lanes.ports import Toolbox
-from heddle_runtime.rpc.frames import Streams
-from heddle_runtime.rpc.requests import caller, request_key
+from heddle_runtime.rpc.requests import caller, patience, request_key
+from heddle_runtime.rpc.scopes import READ, RUN
+from heddle_runtime.rpc.watching import Over, RunReads, Watching, run_is_over
 from heddle_runtime.runs.inputs import InputAnswer, InputProgress
 from heddle_runtime.runs.run import Run
 from heddle_runtime.runs.state import RunState
 from heddle_runtime.runs.turn import Turn
-from heddle_runtime.store.store import Store
-from heddle_runtime.threads.events import RUN_ENDS, Event, RunWaiting
-from heddle_runtime.threads.follow import Followers, Item, Reading
+from heddle_runtime.threads.follow import Reading
+from heddle_runtime.threads.log import ThreadLog
 
-Over = Callable[[Iterable[Item], bool], bool]
-"""Whether a stream is over behind some items, given whether they reach the log's end."""
+NAME = "heddle.runtime.v1.AgentRuntime"
+
+RULES: Mapping[str, Rule] = {
+    "StartTurn": RUN,
+    "StartStreamingTurn": RUN,
+    "CancelRun": RUN,
+    "ResolveInput": Access.ANYBODY_KNOWN,
+    "GetSnapshot": READ,
+}
+"""Which scope each RPC asks for. A tool answers its own input with a token instead of a scope (SEMANTICS 2)."""
+
+
+class TurnReads(RunReads, Protocol):
+    """What is read of turns and their runs."""
+
+    async def find_turn(
+        self, tenant: TenantId, principal: PrincipalId, request_id: RequestId
+    ) -> tuple[RunId, ThreadId] | None:
+        """The run that a turn's request started, with its thread."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +57,15 @@ class AgentRuntimeServicer:
 
     turns: Turns
     controls: Controls
-    store: Store
-    followers: Followers
-    streams: Streams
+    log: ThreadLog
+    reads: TurnReads
+    watching: Watching
     doorbells: Doorbells
     toolbox: Toolbox
 
     async def StartTurn(self, request: pb.StartTurnRequest, context: Context) -> pb.StartTurnResponse:
         """Accept a turn."""
+        wait = patience(request.wait_seconds)
         asked = self._asked("StartTurn", request)
         if request.validate_only:
             resolved = await self.turns.resolve(asked)
@@ -52,8 +73,7 @@ class AgentRuntimeServicer:
         accepted = await self.turns.start(asked)
         run = accepted.run
         if request.wait_seconds:
-            wait = timedelta(seconds=request.wait_seconds)
-            run = await wait_run(self.store, self.doorbells, run.tenant, run.run_id, wait)
+            run = await wait_run(self.reads, self.doorbells, run.tenant, run.run_id, wait)
         return start_response(accepted, run)
 
     async def StartStreamingTurn(
@@ -65,8 +85,9 @@ class AgentRuntimeServicer:
             frames = self._join(caller(context), RequestId(request.request_id), request.after_sequence, over)
         else:
             frames = self._start(self._asked("StartStreamingTurn", request), over)
-        async for frame in frames:
-            yield pb.StartStreamingTurnResponse(frame=frame)
+        async with aclosing(frames) as frames:
+            async for frame in frames:
+                yield pb.StartStreamingTurnResponse(frame=frame)
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         """Stop a run and its children."""
@@ -84,6 +105,8 @@ class AgentRuntimeServicer:
 
     async def ResolveInput(self, request: pb.ResolveInputRequest, context: Context) -> pb.ResolveInputResponse:
         """Answer an input."""
+        if not request.resolution_token:
+            authorize(current().identity, RUN, method="ResolveInput")
         has = request.WhichOneof("resolution")
         command = ResolveInput(
             caller=caller(context),
@@ -101,17 +124,14 @@ class AgentRuntimeServicer:
         if request.at_sequence < 0:
             raise invalid("at_sequence", "zero for now, or a sequence from 1")
         if request.at_sequence:
-            fold = await self.store.log.fold_at(tenant, thread_id, request.at_sequence)
+            fold = await self.log.fold_at(tenant, thread_id, request.at_sequence)
         else:
-            fold = await self.store.log.fold(tenant, thread_id)
+            fold = await self.log.fold(tenant, thread_id)
         window = request.message_window if request.HasField("message_window") else None
         if window is not None and not 0 <= window <= 100:
             raise invalid("message_window", "0 to 100")
         snapshot = snapshot_message(fold, read_mask=request.read_mask.paths, message_window=window)
         return pb.GetSnapshotResponse(snapshot=snapshot)
-
-    async def _has_more(self, run: Run, after: int) -> bool:
-        return bool(await self.store.read_events(run.tenant, run.thread_id, after, 1, run.run_id))
 
     def _asked(self, method: str, request: pb.StartTurnRequest | pb.StartStreamingTurnRequest) -> IncomingTurn:
         return IncomingTurn(
@@ -125,52 +145,28 @@ class AgentRuntimeServicer:
 
     async def _start(self, asked: IncomingTurn, over: Over) -> AsyncGenerator[StreamFrame]:
         tenant, thread_id = asked.caller.tenant, self.turns.thread_id_for(asked)
-        with self.followers.join(tenant, thread_id) as follower:
+        with self.watching.followers.join(tenant, thread_id) as follower:
             accepted = await self.turns.start(asked, thread_id)
             run = accepted.run
             if accepted.disposition in (Disposition.STARTED, Disposition.QUEUED):
-                reading = Reading(self.store, follower, (tenant, thread_id), run.request_sequence - 1, run.run_id)
+                reading = Reading(self.reads, follower, (tenant, thread_id), run.request_sequence - 1, run.run_id)
                 opening = await reading.open(known_head=run.request_sequence - 1)
-                async for frame in self.streams.frames(reading, follower, opening, over=over):
-                    yield frame
+                async with aclosing(self.watching.streams.frames(reading, follower, opening, over=over)) as frames:
+                    async for frame in frames:
+                        yield frame
                 return
-        async for frame in self._follow(run, run.request_sequence - 1, over):
-            yield frame
-
-    async def _join(self, who: Caller, request_id: RequestId, after: int, over: Over) -> AsyncGenerator[StreamFrame]:
-        if after < 0:
-            raise invalid("after_sequence", "zero for the run's start, or the last sequence that was seen")
-        found = await self.store.find_turn(who.tenant, who.actor.principal, request_id)
-        if found is None:
-            raise RequestNotFound(request_id)
-        run = await self.store.get_run(who.tenant, found[0])
-        async for frame in self._follow(run, max(after, run.request_sequence - 1), over):
-            yield frame
-
-    async def _follow(self, run: Run, after: int, over: Over) -> AsyncGenerator[StreamFrame]:
-        """Stream a run that exists already; one that has settled before the cursor ends at once."""
-        with self.followers.join(run.tenant, run.thread_id, after) as follower:
-            reading = Reading(self.store, follower, (run.tenant, run.thread_id), after, run.run_id)
-            opening = await reading.open()
-            now = await self.store.get_run(run.tenant, run.run_id)
-            settled = now.state.terminal and not await self._has_more(now, after)
-            async for frame in self.streams.frames(reading, follower, opening, over=over, settled=settled):
+        async with aclosing(self.watching.run(run, 0, over)) as frames:
+            async for frame in frames:
                 yield frame
 
-
-def run_is_over(end_on_waiting: bool) -> Over:
-    """The rule by which a run's stream ends: at its terminal event, or where it waits at the log's end."""
-
-    def over(items: Iterable[Item], caught_up: bool) -> bool:
-        last = None
-        for item in items:
-            if isinstance(item, Event):
-                if isinstance(item.payload, RUN_ENDS):
-                    return True
-                last = item
-        return caught_up and end_on_waiting and last is not None and isinstance(last.payload, RunWaiting)
-
-    return over
+    async def _join(self, who: Caller, request_id: RequestId, after: int, over: Over) -> AsyncGenerator[StreamFrame]:
+        found = await self.reads.find_turn(who.tenant, who.actor.principal, request_id)
+        if found is None:
+            raise RequestNotFound(request_id)
+        run = await self.reads.get_run(who.tenant, found[0])
+        async with aclosing(self.watching.run(run, after, over)) as frames:
+            async for frame in frames:
+                yield frame
 
 
 def start_response(accepted: Accepted, run: Run) -> pb.StartTurnResponse:

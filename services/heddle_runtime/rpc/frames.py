@@ -7,10 +7,12 @@ from datetime import timedelta
 from random import Random
 
 from heddle.runtime.v1 import stream_pb2
+from heddle.runtime.v1.event_pb2 import ThreadEvent
 from heddle_core.errors import Draining, SlowReader, StreamRotated
 from heddle_core.ids import ThreadId
 from heddle_grpc.drain import Drain
 from heddle_runtime.codec.codec import event_message
+from heddle_runtime.codec.cuts import cut
 from heddle_runtime.threads.deltas import Delta
 from heddle_runtime.threads.events import Event
 from heddle_runtime.threads.follow import Batch, Follower, Item, Opening, Reading
@@ -18,7 +20,7 @@ from heddle_runtime.threads.follow import Batch, Follower, Item, Opening, Readin
 Frame = stream_pb2.StreamFrame
 
 FRAME_BYTES = 2 * 1024 * 1024
-"""A frame is closed when it holds this much; one event is at most 1 MiB larger (SEMANTICS 24)."""
+"""A frame is closed before it holds more; an event that is larger by itself is cut (SEMANTICS 24)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,9 @@ def _frames(thread_id: ThreadId, batch: Batch, deltas: bool) -> Iterator[Frame]:
             if words:
                 yield _delta_frame(words)
                 words, size = [], 0
+            if events and size + len(item.raw) > FRAME_BYTES:
+                yield _event_frame(thread_id, events)
+                events, size = [], 0
             events.append(item)
             size += len(item.raw) + 256
         elif deltas:
@@ -165,7 +170,13 @@ def _frames(thread_id: ThreadId, batch: Batch, deltas: bool) -> Iterator[Frame]:
 
 
 def _event_frame(thread_id: ThreadId, events: Iterable[Event]) -> Frame:
-    return Frame(events=stream_pb2.EventBatch(events=[event_message(thread_id, each) for each in events]))
+    return Frame(events=stream_pb2.EventBatch(events=[_event(thread_id, each) for each in events]))
+
+
+def _event(thread_id: ThreadId, event: Event) -> ThreadEvent:
+    message = event_message(thread_id, event)
+    cut(message, FRAME_BYTES, f"event {event.sequence} of thread {thread_id}: call ListEvents with include_raw")
+    return message
 
 
 def _delta_frame(words: Iterable[Delta]) -> Frame:

@@ -1,13 +1,16 @@
 """What every servicer asks of a request first: who sends it, and what makes it the same request again."""
 
+import asyncio
 import hashlib
 import struct
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from heddle_core.errors import invalid
 from heddle_core.ids import RequestId
 from heddle_grpc import calls
 from heddle_runtime.facade.commands import Caller, RequestKey
@@ -17,6 +20,9 @@ START_TURN = "StartTurn"
 
 _SAME_METHOD = {"StartStreamingTurn": START_TURN}
 """Methods that start the same thing, and so share their keys."""
+
+_TO_ANSWER = 0.5
+"""Seconds of a call's deadline that are kept for reading once more, and for the way back."""
 
 _WITHOUT_MEANING = frozenset(("request_id", "after_sequence", "wait_seconds", "validate_only", "end_on_waiting"))
 """Fields of a request that do not change what it asks for (SEMANTICS 3); the id is part of the key already."""
@@ -29,6 +35,21 @@ def caller(_context: object = None) -> Caller:
     """
     identity = calls.current().identity
     return Caller(identity.tenant, Actor(identity.principal, identity.acted_by))
+
+
+def patience(wait_seconds: int) -> timedelta:
+    """How long a call may be held that asks for `wait_seconds`: a little less than its deadline leaves.
+
+    Raises:
+        InvalidField: it asks for less than nothing, or for more than 60 s.
+    """
+    if not 0 <= wait_seconds <= 60:
+        raise invalid("wait_seconds", "0 to 60")
+    deadline = calls.current().deadline
+    if deadline is None:
+        return timedelta(seconds=wait_seconds)
+    left = deadline - asyncio.get_running_loop().time() - _TO_ANSWER
+    return timedelta(seconds=max(0.0, min(float(wait_seconds), left)))
 
 
 def request_key(method: str, request: Message) -> RequestKey:

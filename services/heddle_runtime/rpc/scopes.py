@@ -3,8 +3,8 @@
 READ = "runtime.read"
 """To read threads, runs, inputs, agents and tools of one's tenant."""
 
-WRITE = "runtime.write"
-"""To change threads, start, cancel and retry runs, and answer inputs."""
+RUN = "runtime.run"
+"""To start, cancel and retry runs, answer inputs, and change threads."""
 
-ADMIN = "runtime.admin"
+MANAGE = "runtime.manage"
 """To change what agents are, and where their tools come from."""

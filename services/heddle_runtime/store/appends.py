@@ -11,7 +11,7 @@ from heddle_runtime.store.families import settle_child
 from heddle_runtime.store.input_rows import close_inputs, insert_input
 from heddle_runtime.store.log import Draft, Head, LogWriter, read_events, total_spent
 from heddle_runtime.store.run_rows import COLUMNS, run_value
-from heddle_runtime.threads.accounting import ADMITTED_AFTER_CANCEL, ENDS
+from heddle_runtime.threads.accounting import ENDS, admitted_after_cancel
 from heddle_runtime.threads.append import Appended, AppendOutcome, CancelledMeanwhile, Overtaken, OwnerAppend
 from heddle_runtime.threads.events import (
     InputRequested,
@@ -36,7 +36,7 @@ def append(writer: LogWriter, command: OwnerAppend, drafts: tuple[Draft, ...]) -
     run, number = _owned(writer, command)
     if number >= command.number:
         return _applied_before(writer, command, head)
-    if run.cancel_sequence and not all(isinstance(each, ADMITTED_AFTER_CANCEL) for each in command.payloads):
+    if run.cancel_sequence and not all(admitted_after_cancel(each) for each in command.payloads):
         return CancelledMeanwhile(run.cancel_sequence)
     if command.decisive and _overtaken(writer, command, head):
         return Overtaken(head.last_sequence)

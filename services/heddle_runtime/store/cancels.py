@@ -1,7 +1,9 @@
 """How runs are stopped: marked once, with everything that hangs on them, in one transaction (SEMANTICS 15, 16)."""
 
+import json
+
 from heddle_core.errors import ThreadNotFound
-from heddle_core.ids import RunId
+from heddle_core.ids import RunId, ThreadId
 from heddle_runtime.facade.commands import Cancelled, CancelledRun, CancelRuns
 from heddle_runtime.runs.content import Actor
 from heddle_runtime.runs.run import CancelCause, Run
@@ -24,15 +26,25 @@ def cancel_runs(writer: LogWriter, command: CancelRuns) -> Cancelled:
         RequestIdReused: the request id was used for another cancel.
     """
     known = requests.find(writer.tx, command.caller, command.key)
+    if known is not None:
+        return _first_answer(writer, command, known)
     targets, unknown = _targets(writer, command)
-    if known is None:
-        requests.remember(writer.tx, command.caller, command.key, targets[0].run_id if targets else RunId(""))
     marked: list[CancelledRun] = []
     for target in targets:
         marked.extend(_mark_family(writer, target, command))
-    single = targets[0] if len(targets) == 1 else None
-    run = get_run(writer.tx, single.tenant, single.run_id) if single else None
+    named = targets[0].run_id if len(targets) == 1 else RunId("")
+    run = get_run(writer.tx, command.caller.tenant, named) if named else None
+    answer = json.dumps([[each.run_id, each.thread_id, each.cancel_sequence] for each in marked]).encode()
+    requests.remember(writer.tx, command.caller, command.key, named, response=answer)
     return Cancelled(tuple(marked), run, unknown)
+
+
+def _first_answer(writer: LogWriter, command: CancelRuns, known: requests.Answered) -> Cancelled:
+    """What the same request was answered before: the sequences are those of then, the run is as it stands now."""
+    marked = tuple(CancelledRun(RunId(run), ThreadId(thread), at) for run, thread, at in json.loads(known.response))
+    run = find_run(writer.tx, command.caller.tenant, known.run_id) if known.run_id else None
+    found = {each.run_id for each in marked}
+    return Cancelled(marked, run, tuple(each for each in command.run_ids if each not in found))
 
 
 def mark_cancelled(
@@ -40,10 +52,10 @@ def mark_cancelled(
 ) -> CancelledRun:
     """Mark one run. One that nobody works on and that never started ends at once; any other is settled by a worker.
 
-    Marking again changes nothing and gives the first sequence; a run that has ended gives zero.
+    Marking again changes nothing and gives the first sequence; a run that has ended without gives zero.
     """
     if run.state.terminal or run.cancel_sequence:
-        return CancelledRun(run.run_id, run.thread_id, 0 if run.state.terminal else run.cancel_sequence)
+        return CancelledRun(run.run_id, run.thread_id, run.cancel_sequence)
     head = head or writer.lock(run.tenant, run.thread_id)
     drafts = [draft(run.run_id, RunCancelRequested(cause, actor, note))]
     sequence = head.last_sequence + 1
@@ -84,8 +96,7 @@ def _targets(writer: LogWriter, command: CancelRuns) -> tuple[list[Run], tuple[R
     if command.turn_request_id:
         started = requests.find_turn(tx, tenant, command.caller.actor.principal, command.turn_request_id)
         if started is None:
-            if requests.find(tx, command.caller, command.key) is None:
-                requests.leave_tombstone(tx, command.caller, command.turn_request_id)
+            requests.leave_tombstone(tx, command.caller, command.turn_request_id)
             return [], ()
         return [get_run(tx, tenant, started.run_id)], ()
     if command.thread_id:
@@ -106,19 +117,30 @@ def _targets(writer: LogWriter, command: CancelRuns) -> tuple[list[Run], tuple[R
 def _mark_family(writer: LogWriter, run: Run, command: CancelRuns) -> list[CancelledRun]:
     """Mark a run and all that cascade from it, parents first."""
     marked = [mark_cancelled(writer, run, command.cause, command.caller.actor, command.note)]
+    return [*marked, *mark_children(writer, run, command.caller.actor, command.note)]
+
+
+def mark_children(
+    writer: LogWriter, run: Run, actor: Actor, note: str = "", head: Head | None = None
+) -> list[CancelledRun]:
+    """Mark all that cascades from a run, parents first, also through children that have ended.
+
+    `head` is the caller's hold on a thread: a child there is written through it.
+    """
+    marked: list[CancelledRun] = []
     for child in cascading_children(writer, run):
-        inherited = CancelRuns(command.caller, command.key, cause=CancelCause.PARENT, note=command.note)
-        marked.extend(_mark_family(writer, child, inherited))
+        held = head if head is not None and head.thread_id == child.thread_id else None
+        if not child.state.terminal:
+            marked.append(mark_cancelled(writer, child, CancelCause.PARENT, actor, note, held))
+        marked.extend(mark_children(writer, child, actor, note, head))
     return marked
 
 
 def cascading_children(writer: LogWriter, run: Run) -> list[Run]:
-    """Children of a run that have not ended and are cancelled with it."""
+    """Children of a run that are cancelled with it. Those that have ended may have children that have not."""
     rows = writer.tx.rows(
-        f"SELECT {COLUMNS} FROM runs WHERE tenant = :tenant AND parent_run_id = :run AND cascade = 1"
-        " AND state < :terminal ORDER BY run_id",
+        f"SELECT {COLUMNS} FROM runs WHERE tenant = :tenant AND parent_run_id = :run AND cascade = 1 ORDER BY run_id",
         tenant=run.tenant,
         run=run.run_id,
-        terminal=int(RunState.COMPLETED),
     )
     return [run_value(row) for row in rows]

@@ -112,8 +112,8 @@ def force_cancelled(tx: Transaction, grace: int) -> int:
 def _take(tx: Transaction, worker_id: WorkerId, row: tuple[str, str, str, int]) -> Claim | None:
     tenant, thread, run, fence = row
     taken = tx.row(
-        "UPDATE runs SET state = :running, fence = fence + 1, attempt = attempt + 1, append_number = 0, owner = :worker,"
-        " start_time = CASE WHEN start_time = 0 THEN :now ELSE start_time END"
+        "UPDATE runs SET state = :running, fence = fence + 1, attempt = attempt + 1, append_number = 0,"
+        " owner = :worker, start_time = CASE WHEN start_time = 0 THEN :now ELSE start_time END"
         " WHERE tenant = :tenant AND run_id = :run AND state = :queued AND fence = :fence RETURNING fence, attempt",
         running=int(advance(RunState.QUEUED, Transition.CLAIM)),
         worker=worker_id,
@@ -126,7 +126,8 @@ def _take(tx: Transaction, worker_id: WorkerId, row: tuple[str, str, str, int]) 
     if taken is None:
         return None
     tx.run(
-        "UPDATE threads SET lane_run_id = :run WHERE tenant = :tenant AND thread_id = :thread AND lane_run_id IN ('', :run)",
+        "UPDATE threads SET lane_run_id = :run WHERE tenant = :tenant AND thread_id = :thread"
+        " AND lane_run_id IN ('', :run)",
         run=run,
         tenant=tenant,
         thread=thread,

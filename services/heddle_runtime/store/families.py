@@ -38,20 +38,32 @@ class Family:
         return limits.within(self.granted) if self.granted else limits
 
 
+def require_parent(writer: LogWriter, command: AcceptTurn) -> Run | None:
+    """The turn's parent, if it names one.
+
+    Raises:
+        RunNotFound, ParentCancelled, ParentFinished.
+    """
+    reference = command.turn.parent
+    if reference is None:
+        return None
+    parent = get_run(writer.tx, command.caller.tenant, reference.run_id)
+    if parent.cancel_sequence:
+        raise ParentCancelled(parent.run_id)
+    if parent.state.terminal:
+        raise ParentFinished(parent.run_id)
+    return parent
+
+
 def admit_child(writer: LogWriter, command: AcceptTurn) -> Family:
     """Check that the turn's parent may have one more child, and reserve the child's slice on the parent's row.
 
     Raises:
         RunNotFound, ParentCancelled, ParentFinished, DepthExceeded, FanOutExceeded, BudgetExceeded.
     """
-    reference = command.turn.parent
-    if reference is None:
+    reference, parent = command.turn.parent, require_parent(writer, command)
+    if reference is None or parent is None:
         return Family()
-    parent = get_run(writer.tx, command.caller.tenant, reference.run_id)
-    if parent.cancel_sequence:
-        raise ParentCancelled(parent.run_id)
-    if parent.state.terminal:
-        raise ParentFinished(parent.run_id)
     if parent.depth + 1 > command.most_depth:
         raise DepthExceeded(parent.run_id, parent.depth, command.most_depth)
     children = _open_children(writer.tx, parent)
@@ -87,8 +99,9 @@ def settle_child(writer: LogWriter, child: Run, state: RunState) -> None:
     charged = spent(finished)
     writer.tx.run(
         "UPDATE runs SET reserved_tokens = reserved_tokens - (SELECT c.granted_tokens FROM runs c"
-        " WHERE c.tenant = :tenant AND c.run_id = :child), reserved_cost = reserved_cost - (SELECT c.granted_cost FROM runs c"
-        " WHERE c.tenant = :tenant AND c.run_id = :child), input_tokens = input_tokens + :input,"
+        " WHERE c.tenant = :tenant AND c.run_id = :child), reserved_cost = reserved_cost -"
+        " (SELECT c.granted_cost FROM runs c WHERE c.tenant = :tenant AND c.run_id = :child),"
+        " input_tokens = input_tokens + :input,"
         " output_tokens = output_tokens + :output, cached_input_tokens = cached_input_tokens + :cached,"
         " reasoning_tokens = reasoning_tokens + :reasoning, model_calls = model_calls + :model_calls,"
         " tool_calls = tool_calls + :tool_calls, cost = cost + :cost WHERE tenant = :tenant AND run_id = :parent",

@@ -43,6 +43,8 @@ class Head:
     status: ThreadStatus
     revision: int
     first_sequence: int
+    untitled: bool = False
+    """Whether the runtime may give it a title: it has none, and nobody wanted it so."""
 
 
 @dataclass(slots=True)
@@ -66,14 +68,16 @@ class LogWriter:
     def lock_if_any(self, tenant: TenantId, thread_id: ThreadId) -> Head | None:
         """As `lock`, or None where there is no such thread."""
         row = self.tx.row(
-            "SELECT last_sequence, head_hash, lane_run_id, status, revision, first_sequence FROM threads"
+            "SELECT last_sequence, head_hash, lane_run_id, status, revision, first_sequence,"
+            " CASE WHEN title = '' AND title_is_manual = 0 THEN 1 ELSE 0 END FROM threads"
             f" WHERE tenant = :tenant AND thread_id = :thread{self.tx.row_lock}",
             tenant=tenant,
             thread=thread_id,
         )
         if row is None:
             return None
-        return Head(tenant, thread_id, row[0], row[1], RunId(row[2]), ThreadStatus(row[3]), row[4], row[5])
+        lane, status = RunId(row[2]), ThreadStatus(row[3])
+        return Head(tenant, thread_id, row[0], row[1], lane, status, row[4], row[5], bool(row[6]))
 
     def append(self, head: Head, drafts: Sequence[Draft]) -> tuple[Event, ...]:
         """Give the drafts their places behind the thread's head, in order, and move the head."""

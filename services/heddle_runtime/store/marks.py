@@ -1,11 +1,11 @@
 """Events that are looked up by kind, through the partial index `events_marks`: without their payloads, so quickly."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from heddle.runtime.v1.event_pb2 import ThreadEvent
 from heddle_core.ids import RunId, TenantId, ThreadId
-from heddle_database.port import Transaction
-from heddle_runtime.store.pages import placeholders
+from heddle_database.port import Row, Transaction
 
 THREAD_CREATED = ThreadEvent.THREAD_CREATED_FIELD_NUMBER
 THREAD_UPDATED = ThreadEvent.THREAD_UPDATED_FIELD_NUMBER
@@ -38,18 +38,56 @@ class Mark:
     run_id: RunId
 
 
+def marked_rows(
+    tx: Transaction,
+    columns: str,
+    place: tuple[TenantId, ThreadId],
+    kinds: Iterable[int],
+    *,
+    after: int = 0,
+    last: int,
+    run_id: RunId = RunId(""),
+    newest: int = 0,
+) -> list[Row]:
+    """Events of some kinds behind `after` and up to `last`, in order; of one run, if it is named.
+
+    With `newest`, no more than so many, the newest first. The first of `columns` is the sequence.
+    """
+    statement = marked_statement(columns, of_run=bool(run_id), newest=bool(newest))
+    rows: list[Row] = []
+    for kind in kinds:
+        rows += tx.rows(
+            statement,
+            tenant=place[0],
+            thread=place[1],
+            kind=kind,
+            after=after,
+            last=last,
+            **({"run": run_id} if run_id else {}),
+            **({"newest": newest} if newest else {}),
+        )
+    rows.sort(key=lambda row: row[0], reverse=bool(newest))
+    return rows[:newest] if newest else rows
+
+
+def marked_statement(columns: str, *, of_run: bool, newest: bool) -> str:
+    """The statement of `marked_rows` for one kind.
+
+    The inner one needs the index alone and gets its order from it; only the rows that are wanted are looked up then.
+    Said in one, SQLite would rather walk through all events of the thread.
+    """
+    run = " AND run_id = :run" if of_run else ""
+    order = " ORDER BY sequence DESC LIMIT :newest" if newest else ""
+    return (
+        f"SELECT {columns} FROM events WHERE tenant = :tenant AND thread_id = :thread AND sequence IN"
+        " (SELECT sequence FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind = :kind"
+        f" AND {MARKED} AND sequence > :after AND sequence <= :last{run}{order})"
+    )
+
+
 def read_marks(
-    tx: Transaction, tenant: TenantId, thread_id: ThreadId, kinds: tuple[int, ...], last: int, after: int = 0
+    tx: Transaction, tenant: TenantId, thread_id: ThreadId, kinds: Iterable[int], last: int, after: int = 0
 ) -> list[Mark]:
     """The marks of some kinds behind `after` and up to `last`, in order."""
-    of_kinds, parameters = placeholders("kind", kinds)
-    rows = tx.rows(
-        f"SELECT sequence, kind, run_id FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind {of_kinds}"
-        f" AND {MARKED} AND sequence > :after AND sequence <= :last ORDER BY sequence",
-        tenant=tenant,
-        thread=thread_id,
-        after=after,
-        last=last,
-        **parameters,
-    )
+    rows = marked_rows(tx, "sequence, kind, run_id", (tenant, thread_id), kinds, after=after, last=last)
     return [Mark(row[0], row[1], RunId(row[2])) for row in rows]

@@ -16,14 +16,13 @@ from heddle_runtime.facade.commands import Message
 from heddle_runtime.facade.page_commands import Cursor, Listing
 from heddle_runtime.facade.thread_commands import ListMessages
 from heddle_runtime.store.marks import (
-    MARKED,
     RUN_CANCELLED,
     RUN_STARTED,
     RUN_SUPERSEDED,
     SAID,
     THREAD_FORKED,
+    marked_rows,
 )
-from heddle_runtime.store.pages import placeholders
 from heddle_runtime.store.reads import log_bounds
 from heddle_runtime.threads.fold_codec import decode
 from heddle_runtime.threads.state import UserSaid
@@ -92,22 +91,9 @@ def base_messages(payload: e.ThreadForked, thread_id: ThreadId) -> list[Message]
 
 
 def _every_message(tx: Transaction, command: ListMessages, end: int) -> Iterator[tuple[Cursor, Message]]:
-    of_kinds, parameters = placeholders("kind", SAID)
     after = command.page.after
-    before = int(after[1]) * int(after[0] != 0) if after else end + 1
-    rows = (
-        tx.rows(
-            f"SELECT {_COLUMNS} FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind {of_kinds}"
-            f" AND {MARKED} AND sequence < :before ORDER BY sequence DESC LIMIT :limit",
-            tenant=command.tenant,
-            thread=command.thread_id,
-            before=before,
-            limit=command.page.size + 1,
-            **parameters,
-        )
-        if before > 0
-        else []
-    )
+    last = min(end, (int(after[1]) - 1) * int(after[0] != 0)) if after else end
+    rows = marked_rows(tx, _COLUMNS, _place(command), SAID, last=last, newest=command.page.size + 1)
     for row in rows:
         yield (1, row[0]), _message(row)
     if len(rows) <= command.page.size:
@@ -116,7 +102,7 @@ def _every_message(tx: Transaction, command: ListMessages, end: int) -> Iterator
 
 def _history(tx: Transaction, command: ListMessages, end: int) -> Iterator[tuple[Cursor, Message]]:
     """Messages by the start of their run, then by their place in the log, both backwards."""
-    dropped = _dropped(tx, command.tenant, command.thread_id, end)
+    dropped = _dropped(tx, command, end)
     after = command.page.after
     start, place = (int(after[0]), int(after[1])) if after else (end + 1, 0)
     until = end
@@ -131,14 +117,8 @@ def _history(tx: Transaction, command: ListMessages, end: int) -> Iterator[tuple
 
 def _inherited(tx: Transaction, command: ListMessages, dropped: frozenset[RunId]) -> Iterator[tuple[Cursor, Message]]:
     """What a fork has from its source, behind all of its own. The cursor is (0, place)."""
-    row = tx.row(
-        f"SELECT payload FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind = :kind AND {MARKED}"
-        " AND sequence = 1",
-        tenant=command.tenant,
-        thread=command.thread_id,
-        kind=THREAD_FORKED,
-    )
-    payload = payload_value(row[0]) if row else None
+    rows = marked_rows(tx, "sequence, payload", _place(command), (THREAD_FORKED,), last=1)
+    payload = payload_value(rows[0][1]) if rows else None
     if not isinstance(payload, e.ThreadForked):
         return
     messages = base_messages(payload, command.thread_id)
@@ -156,15 +136,7 @@ def _starts(tx: Transaction, command: ListMessages, last: int) -> Iterator[tuple
     """
     pending: tuple[RunId, int] | None = None
     while last > 0:
-        rows = tx.rows(
-            f"SELECT sequence, run_id FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind = :kind"
-            f" AND {MARKED} AND sequence <= :last ORDER BY sequence DESC LIMIT :limit",
-            tenant=command.tenant,
-            thread=command.thread_id,
-            kind=RUN_STARTED,
-            last=last,
-            limit=_RUNS_AT_ONCE,
-        )
+        rows = marked_rows(tx, "sequence, run_id", _place(command), (RUN_STARTED,), last=last, newest=_RUNS_AT_ONCE)
         for sequence, run_id in rows:
             if pending is not None and pending[0] != run_id:
                 yield pending
@@ -178,32 +150,17 @@ def _starts(tx: Transaction, command: ListMessages, last: int) -> Iterator[tuple
 
 def _said(tx: Transaction, command: ListMessages, run_id: RunId, end: int) -> list[Row]:
     """The events in which a run's messages stand, in order, up to a sequence."""
-    of_kinds, parameters = placeholders("kind", SAID)
-    return tx.rows(
-        f"SELECT {_COLUMNS} FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind {of_kinds}"
-        f" AND {MARKED} AND run_id = :run AND sequence <= :end AND sequence >="
-        " (SELECT request_sequence FROM runs WHERE tenant = :tenant AND run_id = :run) ORDER BY sequence",
-        tenant=command.tenant,
-        thread=command.thread_id,
-        run=run_id,
-        end=end,
-        **parameters,
+    row = tx.row(
+        "SELECT request_sequence FROM runs WHERE tenant = :tenant AND run_id = :run", tenant=command.tenant, run=run_id
     )
+    return marked_rows(tx, _COLUMNS, _place(command), SAID, after=row[0] - 1 if row else 0, last=end, run_id=run_id)
 
 
-def _dropped(tx: Transaction, tenant: TenantId, thread_id: ThreadId, end: int) -> frozenset[RunId]:
+def _dropped(tx: Transaction, command: ListMessages, end: int) -> frozenset[RunId]:
     """Runs that had left the history by then: rolled back, or superseded."""
-    of_kinds, parameters = placeholders("kind", (RUN_CANCELLED, RUN_SUPERSEDED))
-    rows = tx.rows(
-        f"SELECT run_id, payload FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind {of_kinds}"
-        f" AND {MARKED} AND sequence <= :end",
-        tenant=tenant,
-        thread=thread_id,
-        end=end,
-        **parameters,
-    )
+    rows = marked_rows(tx, "sequence, run_id, payload", _place(command), (RUN_CANCELLED, RUN_SUPERSEDED), last=end)
     dropped: set[RunId] = set()
-    for run_id, stored in rows:
+    for _, run_id, stored in rows:
         match payload_value(stored):
             case e.RunCancelled(rolled_back=True):
                 dropped.add(RunId(run_id))
@@ -212,6 +169,10 @@ def _dropped(tx: Transaction, tenant: TenantId, thread_id: ThreadId, end: int) -
             case _:
                 pass
     return frozenset(dropped)
+
+
+def _place(command: ListMessages) -> tuple[TenantId, ThreadId]:
+    return command.tenant, command.thread_id
 
 
 def _message(row: Row) -> Message:

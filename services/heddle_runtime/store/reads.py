@@ -6,6 +6,7 @@ from heddle_database.port import Transaction
 from heddle_runtime.runs.inputs import InputRequest
 from heddle_runtime.store.input_rows import find_input
 from heddle_runtime.store.log import read_events
+from heddle_runtime.store.marks import MESSAGE_REDACTED
 from heddle_runtime.threads.fold import fold
 from heddle_runtime.threads.fold_codec import decode
 from heddle_runtime.threads.state import FOLD_VERSION, ThreadFold
@@ -67,11 +68,15 @@ def nearest_snapshot(tx: Transaction, tenant: TenantId, thread_id: ThreadId, end
 def store_snapshot(
     tx: Transaction, tenant: TenantId, thread_id: ThreadId, sequence: int, hash_: bytes, body: bytes
 ) -> None:
-    """Keep a fold, so that later reads need not begin at the first event."""
+    """Keep a fold, so that later reads need not begin at the first event.
+
+    Not one that was made before words of the thread were redacted: it may hold them.
+    """
     tx.run(
         "INSERT INTO snapshots (tenant, thread_id, sequence, fold_version, hash, body)"
         " SELECT :tenant, :thread, :sequence, :version, :hash, :body WHERE EXISTS (SELECT 1 FROM threads"
-        " WHERE tenant = :tenant AND thread_id = :thread)"
+        " WHERE tenant = :tenant AND thread_id = :thread) AND NOT EXISTS (SELECT 1 FROM events WHERE tenant = :tenant"
+        " AND thread_id = :thread AND sequence > :sequence AND kind = :redacted)"
         " ON CONFLICT (tenant, thread_id, sequence) DO UPDATE SET fold_version = :version, hash = :hash, body = :body",
         tenant=tenant,
         thread=thread_id,
@@ -79,7 +84,20 @@ def store_snapshot(
         version=FOLD_VERSION,
         hash=hash_,
         body=body,
+        redacted=MESSAGE_REDACTED,
     )
+
+
+def last_snapshot(tx: Transaction, tenant: TenantId, thread_id: ThreadId) -> int:
+    """Sequence of the newest stored snapshot that this version's fold made; zero: there is none."""
+    row = tx.row(
+        "SELECT COALESCE(MAX(sequence), 0) FROM snapshots WHERE tenant = :tenant AND thread_id = :thread"
+        " AND fold_version = :version",
+        tenant=tenant,
+        thread=thread_id,
+        version=FOLD_VERSION,
+    )
+    return row[0] if row else 0
 
 
 def get_input(tx: Transaction, tenant: TenantId, input_id: InputId) -> InputRequest:

@@ -16,13 +16,13 @@ from heddle_runtime.runs.run import RunResult
 from heddle_runtime.store import requests
 from heddle_runtime.store.log import LogWriter, draft
 from heddle_runtime.store.marks import (
-    MARKED,
     MESSAGE_REDACTED,
     SAID,
     THREAD_CREATED,
     THREAD_FORKED,
     THREAD_UPDATED,
     TURN_REQUESTED,
+    marked_rows,
 )
 from heddle_runtime.store.messages import base_messages, message_of
 from heddle_runtime.store.pages import placeholders
@@ -41,8 +41,6 @@ class Located:
     sequence: int
     """Of the event that says it."""
     run_id: RunId
-    seen_sequence: int
-    """Where the log ended at that time."""
 
 
 def locate(tx: Transaction, tenant: TenantId, thread_id: ThreadId, message_id: MessageId) -> Located:
@@ -53,25 +51,17 @@ def locate(tx: Transaction, tenant: TenantId, thread_id: ThreadId, message_id: M
         MessageNotFound: the thread has no such message.
     """
     last, _ = log_bounds(tx, tenant, thread_id)
-    of_kinds, parameters = placeholders("kind", (*SAID, THREAD_FORKED))
-    before = last + 1
-    while True:
-        rows = tx.rows(
-            f"SELECT {_COLUMNS} FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind {of_kinds}"
-            f" AND {MARKED} AND sequence < :before ORDER BY sequence DESC LIMIT :limit",
-            tenant=tenant,
-            thread=thread_id,
-            before=before,
-            limit=_PAGE,
-            **parameters,
-        )
-        for row in rows:
-            found = _said_in(row, thread_id, message_id)
-            if found is not None:
-                return Located(row[0], RunId(row[1]), last)
-        if len(rows) < _PAGE:
-            raise MessageNotFound(message_id)
-        before = rows[-1][0]
+    for kind in (*SAID, THREAD_FORKED):
+        end = last
+        while True:
+            rows = marked_rows(tx, _COLUMNS, (tenant, thread_id), (kind,), last=end, newest=_PAGE)
+            for row in rows:
+                if _said_in(row, thread_id, message_id) is not None:
+                    return Located(row[0], RunId(row[1]))
+            if len(rows) < _PAGE:
+                break
+            end = rows[-1][0] - 1
+    raise MessageNotFound(message_id)
 
 
 def redact_message(writer: LogWriter, command: RedactMessage, located: Located) -> MessageRedaction:
@@ -122,13 +112,8 @@ def _event(tx: Transaction, tenant: TenantId, thread_id: ThreadId, sequence: int
 
 def _redacted_before(tx: Transaction, tenant: TenantId, thread_id: ThreadId, message_id: MessageId) -> int:
     """Sequence of the event that records an earlier redaction; zero: there was none."""
-    rows = tx.rows(
-        f"SELECT sequence, payload FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind = :kind"
-        f" AND {MARKED} ORDER BY sequence",
-        tenant=tenant,
-        thread=thread_id,
-        kind=MESSAGE_REDACTED,
-    )
+    last, _ = log_bounds(tx, tenant, thread_id)
+    rows = marked_rows(tx, "sequence, payload", (tenant, thread_id), (MESSAGE_REDACTED,), last=last)
     for sequence, stored in rows:
         payload = payload_value(stored)
         if isinstance(payload, e.MessageRedacted) and payload.message_id == message_id:
@@ -199,19 +184,14 @@ def _forget_title(
     writer: LogWriter, tenant: TenantId, thread_id: ThreadId, located: Located, sequences: list[int]
 ) -> None:
     """An automatic title is made of the words of the first turn, and goes with them."""
-    first = writer.tx.row(
-        "SELECT MIN(sequence) FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind = :kind"
-        f" AND {MARKED}",
-        tenant=tenant,
-        thread=thread_id,
-        kind=TURN_REQUESTED,
-    )
+    turns = marked_rows(writer.tx, "sequence", (tenant, thread_id), (TURN_REQUESTED,), last=located.sequence)
     thread = writer.tx.row(
         "SELECT title, title_is_manual FROM threads WHERE tenant = :tenant AND thread_id = :thread",
         tenant=tenant,
         thread=thread_id,
     )
-    if first is None or first[0] != located.sequence or thread is None or thread[1] or not thread[0]:
+    is_first = bool(turns) and turns[0][0] == located.sequence
+    if not is_first or thread is None or thread[1] or not thread[0]:
         return
     of_kinds, kinds = placeholders("kind", (THREAD_CREATED, THREAD_UPDATED))
     rows = writer.tx.rows(

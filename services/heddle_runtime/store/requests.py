@@ -72,7 +72,7 @@ def remember(
 def leave_tombstone(tx: Transaction, caller: Caller, request_id: RequestId) -> None:
     """Refuse a turn that has not arrived yet: a cancel by its request id came first (SEMANTICS 15)."""
     key = RequestKey(START_TURN, request_id, b"")
-    _insert(tx, caller, key, RunId(""), ThreadId(""), b"", cancelled=1)
+    _insert(tx, caller, key, RunId(""), ThreadId(""), b"", cancelled=1, unless_known=" ON CONFLICT DO NOTHING")
 
 
 def _insert(
@@ -83,11 +83,12 @@ def _insert(
     thread_id: ThreadId,
     response: bytes,
     cancelled: int,
+    unless_known: str = "",
 ) -> None:
     tx.run(
         "INSERT INTO requests (tenant, principal, method, request_id, fingerprint, run_id, thread_id, response,"
         " create_time, cancelled) VALUES (:tenant, :principal, :method, :request, :fingerprint, :run, :thread,"
-        " :response, :time, :cancelled)",
+        f" :response, :time, :cancelled){unless_known}",
         tenant=caller.tenant,
         principal=caller.actor.principal,
         method=key.method,

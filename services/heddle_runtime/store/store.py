@@ -79,6 +79,10 @@ class Store:
         """The last sequence and the first that is kept. Raises ThreadNotFound."""
         return await self.read(lambda tx: reads.log_bounds(tx, tenant, thread_id))
 
+    async def last_snapshot(self, tenant: TenantId, thread_id: ThreadId) -> int:
+        """Sequence of the newest stored snapshot of a thread; zero: there is none."""
+        return await self.read(lambda tx: reads.last_snapshot(tx, tenant, thread_id))
+
     async def store_snapshot(self, tenant: TenantId, fold: ThreadFold, body: bytes) -> None:
         """Keep a fold's bytes."""
         thread_id, sequence, head = fold.thread_id, fold.last_sequence, fold.head_hash

@@ -1,13 +1,16 @@
 """A thread's row: its columns, its value, and how both become each other."""
 
 import json
+from dataclasses import replace
 
 from heddle_core.clock import Micros
 from heddle_core.errors import AlreadyExists, ThreadNotFound
 from heddle_core.ids import RunId, TenantId, ThreadId
 from heddle_database.port import Row, Transaction
+from heddle_runtime.runs.content import RUNTIME
 from heddle_runtime.runs.state import RunState
 from heddle_runtime.store.log import Head
+from heddle_runtime.threads.events import ThreadUpdated
 from heddle_runtime.threads.settings import Thread, ThreadActivity, ThreadSettings, ThreadStatus
 from heddle_runtime.threads.state import NO_HASH
 
@@ -97,6 +100,18 @@ def insert_thread(
         forked_from=forked_from,
     )
     return Head(tenant, thread_id, 0, NO_HASH, RunId(""), ThreadStatus.ACTIVE, 1, 1)
+
+
+def give_title(tx: Transaction, head: Head, title: str) -> ThreadUpdated:
+    """Store an automatic title on a thread that has none; the event that says so."""
+    settings = replace(get_thread(tx, head.tenant, head.thread_id).settings, title=title)
+    tx.run(
+        "UPDATE threads SET title = :title, revision = revision + 1 WHERE tenant = :tenant AND thread_id = :thread",
+        title=title,
+        tenant=head.tenant,
+        thread=head.thread_id,
+    )
+    return ThreadUpdated(settings, ("title",), RUNTIME)
 
 
 def settings_columns(settings: ThreadSettings) -> dict[str, object]:

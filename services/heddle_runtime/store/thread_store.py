@@ -43,6 +43,10 @@ class ThreadStore:
         """Make a thread; see `store.threads`."""
         return await self._store.write(lambda writer: threads.create_thread(writer, command))
 
+    async def find_answered(self, caller: Caller, key: RequestKey) -> Thread | None:
+        """The thread that this very request made or changed before. Raises RequestIdReused, ThreadNotFound."""
+        return await self._store.read(lambda tx: threads.find_answered(tx, caller, key))
+
     async def get_thread(self, tenant: TenantId, thread_id: ThreadId) -> Thread:
         """A thread by its id. Raises ThreadNotFound."""
         return await self._store.read(lambda tx: thread_rows.get_thread(tx, tenant, thread_id))

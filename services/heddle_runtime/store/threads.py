@@ -96,6 +96,17 @@ def set_archived(writer: LogWriter, tenant: TenantId, thread_id: ThreadId, archi
     return True
 
 
+def find_answered(tx: Transaction, caller: Caller, key: RequestKey) -> Thread | None:
+    """The thread that this very request made or changed before.
+
+    Raises:
+        RequestIdReused: the request id was used for something else.
+        ThreadNotFound: that thread was deleted since.
+    """
+    known = requests.find(tx, caller, key)
+    return get_thread(tx, caller.tenant, known.thread_id) if known else None
+
+
 def find_batch(tx: Transaction, caller: Caller, key: RequestKey) -> ThreadsArchived | None:
     """What a batch of archivings was answered the first time.
 

@@ -10,11 +10,11 @@ from heddle_runtime.runs.state import InputState, RunState, Transition, advance
 from heddle_runtime.runs.turn import AgentReference, ConflictPolicy, Trigger, TriggerKind, TurnMode
 from heddle_runtime.runs.usage import Limits
 from heddle_runtime.store import requests
-from heddle_runtime.store.cancels import mark_cancelled
-from heddle_runtime.store.families import Family, admit_child, announce_child
+from heddle_runtime.store.cancels import mark_cancelled, mark_children
+from heddle_runtime.store.families import Family, admit_child, announce_child, require_parent
 from heddle_runtime.store.log import Draft, Head, LogWriter, draft
 from heddle_runtime.store.run_rows import get_run, insert_run
-from heddle_runtime.store.thread_rows import insert_thread
+from heddle_runtime.store.thread_rows import give_title, insert_thread
 from heddle_runtime.threads.events import RunSuperseded, ThreadCreated, TurnRequested, TurnSteered
 from heddle_runtime.threads.settings import ThreadSettings, ThreadStatus
 
@@ -43,7 +43,7 @@ def accept_turn(writer: LogWriter, command: AcceptTurn) -> Accepted:
     known = requests.find(writer.tx, command.caller, command.key)
     if known is not None:
         return _existing(writer, command, known.run_id)
-    family = admit_child(writer, command)
+    require_parent(writer, command)
     head, first = _thread(writer, command)
     lane = _look_at_lane(writer, head)
     policy = command.turn.conflict_policy or _ENQUEUE
@@ -51,7 +51,7 @@ def accept_turn(writer: LogWriter, command: AcceptTurn) -> Accepted:
         raise ThreadBusy(head.thread_id, lane.holder.run_id if lane.holder else "in the queue")
     if policy is ConflictPolicy.STEER and lane.holder is not None and not lane.holder.cancel_sequence:
         return _steer(writer, command, head, lane.holder)
-    return _start(writer, command, head, first, lane, policy, family)
+    return _start(writer, command, head, first, lane, policy, admit_child(writer, command))
 
 
 def _existing(writer: LogWriter, command: AcceptTurn, run_id: RunId) -> Accepted:
@@ -111,7 +111,10 @@ def _start(
         rolled_back = policy is ConflictPolicy.ROLLBACK
         cause = CancelCause.ROLLED_BACK if rolled_back else CancelCause.INTERRUPTED
         mark_cancelled(writer, lane.holder, cause, command.caller.actor, head=head)
+        mark_children(writer, lane.holder, command.caller.actor, head=head)
     claimed = bool(command.worker_id) and not lane.busy and not command.turn.not_before
+    if head.untitled and command.title:
+        drafts.append(draft(RunId(""), give_title(writer.tx, head, command.title)))
     run = _new_run(writer, command, head, claimed, family, len(drafts))
     interrupts = lane.holder.run_id if makes_way and lane.holder else RunId("")
     drafts.append(draft(run.run_id, _requested(command, run, interrupts)))
@@ -169,7 +172,8 @@ def _requested(command: AcceptTurn, run: Run, interrupts: RunId) -> TurnRequeste
     return TurnRequested(
         request_id=command.key.request_id,
         message_id=command.turn.message_id,
-        turn=replace(command.turn, conflict_policy=command.turn.conflict_policy or _ENQUEUE),
+        # The limits within what the parent grants: the worker reads them here.
+        turn=replace(command.turn, conflict_policy=command.turn.conflict_policy or _ENQUEUE, limits=run.limits),
         actor=command.caller.actor,
         root_run_id=run.root_run_id,
         depth=run.depth,

@@ -1,7 +1,7 @@
 """What events cost and which transition they make: rules that the fold and the store share. Pure."""
 
 import heddle_runtime.threads.events as e
-from heddle_runtime.runs.state import Transition
+from heddle_runtime.runs.state import InputState, Transition
 from heddle_runtime.runs.usage import NOTHING, Usage
 
 ENDS: dict[type, Transition] = {
@@ -18,7 +18,14 @@ ADMITTED_AFTER_CANCEL = (
     e.RunCancelled,
     e.StepCompleted,
 )
-"""All that a run may still write once its cancel is committed (SEMANTICS 15), and the bill of its last step."""
+"""What a run may still write once its cancel is committed (SEMANTICS 15), and the bill of its last step."""
+
+
+def admitted_after_cancel(payload: e.Payload) -> bool:
+    """Whether a run may still write this once its cancel is committed; of answers, only that there is none."""
+    if isinstance(payload, e.InputResolved):
+        return payload.state is InputState.CANCELLED
+    return isinstance(payload, ADMITTED_AFTER_CANCEL)
 
 
 def spent(payload: e.Payload) -> Usage:

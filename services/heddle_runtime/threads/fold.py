@@ -105,6 +105,8 @@ def _thread_unarchived(state: ThreadFold, event: e.Event, payload: e.ThreadUnarc
 def _thread_forked(state: ThreadFold, event: e.Event, payload: e.ThreadForked) -> None:
     base = decode(payload.base, state.thread_id)
     state.history = base.history
+    for exchange in state.history:
+        exchange.inherited = True
     state.summary = base.summary
     state.ui_blocks = base.ui_blocks
     state.settings = payload.settings
@@ -137,6 +139,9 @@ def _ui_blocks_updated(state: ThreadFold, event: e.Event, payload: e.UiBlocksUpd
 
 def _context_compacted(state: ThreadFold, event: e.Event, payload: e.ContextCompacted) -> None:
     state.summary = payload
+    for exchange in state.history:
+        if exchange.run_id != event.run_id and exchange.last_sequence <= payload.through_sequence:
+            exchange.summarised = True
 
 
 def _child_spawned(state: ThreadFold, event: e.Event, payload: e.ChildSpawned) -> None:

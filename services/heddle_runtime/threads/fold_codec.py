@@ -24,9 +24,18 @@ def decode(body: bytes, thread_id: ThreadId) -> ThreadFold:
     """
     state = _adapter().validate_json(body)
     state.thread_id = thread_id
+    _join_exchanges(state)
     return state
 
 
 @cache
 def _adapter() -> TypeAdapter[ThreadFold]:
     return TypeAdapter(ThreadFold)
+
+
+def _join_exchanges(state: ThreadFold) -> None:
+    """Make a run's exchange and its place in the history one object again: what the run says next goes into both."""
+    placed = {exchange.run_id: exchange for exchange in state.history}
+    runs = [*state.runs.values(), *([state.last_run] if state.last_run else [])]
+    for run in runs:
+        run.exchange = placed.get(run.run_id, run.exchange)

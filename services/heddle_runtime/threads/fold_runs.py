@@ -127,6 +127,9 @@ def _drop(state: ThreadFold, run_id: str) -> None:
 
 
 def _trim(state: ThreadFold) -> None:
+    """Let go of the oldest exchanges beyond what windows need; without a summary of them only in the worst case."""
     kept = sum(1 for exchange in state.history for _ in exchange.messages)
     while kept > HISTORY_MESSAGES and len(state.history) > 1:
+        if not state.history[0].summarised and kept <= 2 * HISTORY_MESSAGES:
+            return
         kept -= sum(1 for _ in state.history.pop(0).messages)

@@ -12,8 +12,10 @@ from heddle_runtime.threads.state import (
     CallFold,
     Resolution,
     Returned,
+    RunFold,
     StepFold,
     ThreadFold,
+    UserSaid,
 )
 
 
@@ -23,7 +25,6 @@ def step_started(state: ThreadFold, event: e.Event, payload: e.StepStarted) -> N
     same = run.step is not None and run.step.step_id == payload.step_id
     failures = run.step.failures if run.step is not None and same else 0
     run.step = StepFold(payload.step_id, payload.number, payload.attempt, payload.message_id, failures=failures)
-    run.mismatch = ""
     run.steered.clear()
 
 
@@ -31,19 +32,20 @@ def step_completed(state: ThreadFold, event: e.Event, payload: e.StepCompleted) 
     run = state.runs[event.run_id]
     if run.step is not None and run.step.step_id == payload.step_id:
         run.step.completed = not payload.error
+        run.step.finish_reason = payload.finish_reason
         run.step.failures += 1 if payload.error else 0
+        run.mismatch = run.mismatch if payload.error else ""
 
 
 def assistant_message_completed(state: ThreadFold, event: e.Event, payload: e.AssistantMessageCompleted) -> None:
-    state.runs[event.run_id].exchange.entries.append(
-        AgentSaid(payload.message_id, payload.content, event.sequence, event.commit_time, payload.incomplete)
-    )
+    said = AgentSaid(payload.message_id, payload.content, event.sequence, event.commit_time, payload.incomplete)
+    _add_reply(state.runs[event.run_id], said)
 
 
 def tool_call_requested(state: ThreadFold, event: e.Event, payload: e.ToolCallRequested) -> None:
     run = state.runs[event.run_id]
     run.calls[payload.call_id] = CallFold(payload.call_id, payload.message_id, payload.tool, payload.arguments_json)
-    run.exchange.entries.append(Called(payload.call_id, payload.message_id, payload.tool, payload.arguments_json))
+    _add_reply(run, Called(payload.call_id, payload.message_id, payload.tool, payload.arguments_json))
 
 
 def tool_call_started(state: ThreadFold, event: e.Event, payload: e.ToolCallStarted) -> None:
@@ -98,4 +100,15 @@ def plan_proposed(state: ThreadFold, event: e.Event, payload: e.PlanProposed | e
 
 def plan_approved(state: ThreadFold, event: e.Event, payload: e.PlanApproved) -> None:
     state.approved_plan_version = payload.version
-    state.runs[event.run_id].plan_approved = True
+    run = state.runs[event.run_id]
+    run.plan_approved = True
+    run.entries_planned = len(run.exchange.entries)
+
+
+def _add_reply(run: RunFold, entry: AgentSaid | Called) -> None:
+    """Put what a model wrote before the messages that came while it wrote: it had not read them."""
+    entries = run.exchange.entries
+    place = len(entries)
+    while place and isinstance(said := entries[place - 1], UserSaid) and said.message_id in run.steered:
+        place -= 1
+    entries.insert(place, entry)

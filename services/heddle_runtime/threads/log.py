@@ -109,6 +109,8 @@ class ThreadLog:
     async def _load(self, key: ThreadKey) -> ThreadFold:
         try:
             fold = await self._source.load_fold(*key)
+            if key in self._folds:  # the thread was made while we read, and its fold has been kept up to date since
+                return self._folds[key]
             for event in self._loading[key].missed:
                 if event.sequence > fold.last_sequence:
                     apply(fold, event)

@@ -11,7 +11,7 @@ from heddle_core.clock import Micros
 from heddle_core.ids import CallId, InputId, MessageId, RequestId, RunId, StepId, ThreadId
 from heddle_runtime.runs.content import Actor, Parts
 from heddle_runtime.runs.inputs import InputAnswer, InputKind, InputRequest
-from heddle_runtime.runs.run import CancelCause, RunFailure, RunResult
+from heddle_runtime.runs.run import CancelCause, FinishReason, RunFailure, RunResult
 from heddle_runtime.runs.state import InputState, RunState
 from heddle_runtime.runs.turn import AgentReference, ContextItem, Turn
 from heddle_runtime.runs.usage import NOTHING, Limits, Usage
@@ -25,7 +25,7 @@ TIMELINE_LENGTH = 250
 """Lines of the timeline that a snapshot carries (CONTRACT: GetSnapshot)."""
 
 HISTORY_MESSAGES = 100
-"""Most messages that the fold keeps for prompts; an agent's history window is at most this."""
+"""Messages that the fold keeps for prompts, and as many again that no summary covers; a window is at most this."""
 
 NO_HASH = b"\0" * 32
 """What stands before the first event of a chain."""
@@ -88,11 +88,21 @@ class Exchange:
     run_id: RunId
     entries: list[Entry] = field(default_factory=list[Entry])
     context: tuple[ContextItem, ...] = ()
+    inherited: bool = False
+    """Whether it comes from the source of a fork: its sequences are the source's."""
+    summarised: bool = False
+    """Whether the thread's summary covers it."""
 
     @property
     def messages(self) -> Iterator[UserSaid | AgentSaid]:
-        """The messages alone."""
-        return (each for each in self.entries if isinstance(each, UserSaid | AgentSaid))
+        """The messages alone, in the order of the log. (Entries stand in the order in which the model meets them.)"""
+        said = [each for each in self.entries if isinstance(each, UserSaid | AgentSaid)]
+        return iter(sorted(said, key=lambda each: each.sequence))
+
+    @property
+    def last_sequence(self) -> int:
+        """Sequence of its last message in this thread; what a fork inherits stands in its first event."""
+        return 1 if self.inherited else max((each.sequence for each in self.messages), default=0)
 
 
 @dataclass(slots=True)
@@ -104,6 +114,7 @@ class StepFold:
     attempt: int
     message_id: MessageId
     completed: bool = False
+    finish_reason: FinishReason = FinishReason.UNSPECIFIED
     failures: int = 0
     """Attempts at this step that ended in a fault of the model's; attempts that a crash cut short are not counted."""
 
@@ -171,10 +182,12 @@ class RunFold:
     """Messages that no step has read yet."""
     plan_input_id: InputId = InputId("")
     plan_approved: bool = False
+    entries_planned: int = 0
+    """Entries of the exchange that stand before the approval of the plan."""
     mismatches: int = 0
     """Answers that did not fit the response format."""
     mismatch: str = ""
-    """Why the last answer did not fit; empty once a new step has begun or it fits."""
+    """Why the last answer did not fit; empty once the model has answered again."""
     usage: Usage = NOTHING
     children: dict[RunId, Limits] = field(default_factory=dict[RunId, Limits])
     """Children that have not ended, with what is reserved for each."""

