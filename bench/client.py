@@ -38,11 +38,9 @@ FACTS = (
 """What a reference turn leaves behind, in order."""
 
 
-def request(agent: str, thread: str, limits: turn_pb2.Limits | None = None) -> Any:
-    """A reference turn on a thread, which is made if it is new."""
-    turn = turn_pb2.Turn(
-        agent=turn_pb2.AgentReference(agent_id=agent), content=[ContentPart(text="What is a heddle?")], limits=limits
-    )
+def request(agent: str, thread: str, text: str = "What is a heddle?") -> Any:
+    """A turn on a thread, which is made if it is new."""
+    turn = turn_pb2.Turn(agent=turn_pb2.AgentReference(agent_id=agent), content=[ContentPart(text=text)])
     return agent_runtime_pb2.StartStreamingTurnRequest(
         request_id=uuid.uuid4().hex, thread_id=thread, create_if_missing=True, turn=turn
     )

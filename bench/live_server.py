@@ -13,15 +13,24 @@ import time
 from collections.abc import AsyncGenerator
 
 from heddle_cli.__main__ import main
-from heddle_runtime.models.port import FinishReason, ModelEvent, ModelReply, ModelRequest, ModelUsage, TextDelta
+from heddle_runtime.models.port import (
+    FinishReason,
+    ModelEvent,
+    ModelReply,
+    ModelRequest,
+    ModelUsage,
+    TextDelta,
+    TextPart,
+    UserMessage,
+)
 from heddle_runtime.models.scripted import ScriptedModel
 
 
 def speak_on_a_clock(pieces: int, per_second: float) -> None:
     """Have every scripted model say `pieces` moments, `per_second` of them."""
 
-    async def stream(_model: ScriptedModel, _request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        began = time.monotonic()
+    async def stream(_model: ScriptedModel, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        began = _moment(request)
         said: list[str] = []
         for place in range(1, pieces + 1):
             due = began + place / per_second
@@ -33,6 +42,13 @@ def speak_on_a_clock(pieces: int, per_second: float) -> None:
         yield ModelReply("".join(said), "", (), FinishReason.STOP, ModelUsage(), "clock")
 
     ScriptedModel.stream = stream  # type: ignore[method-assign]
+
+
+def _moment(request: ModelRequest) -> float:
+    """When to begin, of the monotonic clock: what the user said, so that all turns of a measurement speak together."""
+    said = request.messages[-1]
+    assert isinstance(said, UserMessage) and isinstance(said.parts[0], TextPart)
+    return float(said.parts[0].text)
 
 
 if __name__ == "__main__":

@@ -87,8 +87,8 @@ async def _length(runtime: Any, thread: str) -> int:
 
     from heddle.runtime.v1 import agent_runtime_pb2
 
-    asked = agent_runtime_pb2.GetSnapshotRequest(thread_id=thread, read_mask=FieldMask(paths=["last_sequence"]))
-    return (await runtime.GetSnapshot(asked)).snapshot.last_sequence
+    asked = agent_runtime_pb2.GetSnapshotRequest(thread_id=thread, read_mask=FieldMask(paths=["sequence"]))
+    return (await runtime.GetSnapshot(asked)).snapshot.sequence
 
 
 async def _replay(threads: Any, thread: str, length: int) -> float:

@@ -26,6 +26,7 @@ class Failed(Exception):
 def environment(*, tree: Path = ROOT, **more: str) -> dict[str, str]:
     """This process's environment with the source roots on Python's path, and no settings of Heddle's but `more`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HEDDLE_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # or each start would compile everything anew
     return {**kept, "PYTHONPATH": f"{tree / 'libs'}:{tree / 'services'}", **more}
 
 

@@ -47,7 +47,7 @@ class Transaction(Protocol):
 
     @property
     def row_lock(self) -> str:
-        """What to put behind a SELECT so that others cannot change its rows before the commit; empty where nobody can."""
+        """What follows a SELECT so that nobody else changes its rows before the commit; empty where nobody can."""
         ...
 
     def rows(self, sql: str, /, **params: object) -> list[Row]:

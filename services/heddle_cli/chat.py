@@ -13,11 +13,10 @@ from typing import TypeVar
 from heddle.common.v1.content_pb2 import ContentPart
 from heddle.runtime.v1.agent_runtime_pb2 import (
     GetSnapshotRequest,
-    StartStreamingTurnRequest,
     StartTurnRequest,
 )
 from heddle.runtime.v1.run_pb2 import Run
-from heddle.runtime.v1.run_service_pb2 import ListRunsRequest, RetryRunRequest
+from heddle.runtime.v1.run_service_pb2 import GetRunRequest, ListRunsRequest, RetryRunRequest
 from heddle.runtime.v1.snapshot_pb2 import ThreadSnapshot
 from heddle.runtime.v1.thread_service_pb2 import ListThreadsRequest
 from heddle.runtime.v1.turn_pb2 import TriggerKind
@@ -25,12 +24,12 @@ from heddle_cli import asking
 from heddle_cli.display.blocks import blocks_of
 from heddle_cli.display.following import following
 from heddle_cli.display.resources import thread_list
-from heddle_cli.display.screen import Screen
+from heddle_cli.display.screen import Screen, as_json
 from heddle_cli.faults import told_to_people
 from heddle_cli.options import Options
 from heddle_cli.session import Session, open_session
 from heddle_cli.turn_requests import start_request, turn
-from heddle_cli.turns import HungUp, Telling, converse
+from heddle_cli.turns import HungUp, Source, Telling, converse, run_source, turn_source
 from heddle_client.transcript import Transcript
 from heddle_core.faults import HeddleError
 
@@ -144,29 +143,33 @@ class Chat:
             plan=self._plan,
             trigger=TriggerKind.TRIGGER_KIND_CHAT,
         )
-        self._follow(start_request(self._open, asked, thread_id=self._thread_id))
+        request = start_request(self._open, asked, thread_id=self._thread_id)
+        self._follow(turn_source(self._open, request), turn_request_id=request.request_id)
 
-    def _follow(self, request: StartStreamingTurnRequest, told: Telling | None = None) -> None:
+    def _follow(self, source: Source, *, told: Telling | None = None, turn_request_id: str = "") -> None:
         screen = self._screen
         work = converse(
             self._open,
-            request,
+            source,
             display=lambda run_id: following(screen, run_id),
             ask=asking.asker(screen),
             told=told,
+            turn_request_id=turn_request_id,
         )
         telling = self._run(work)
         if not self._thread_id:
             screen.note(f"(thread {telling.thread_id})")
         self._thread_id = telling.thread_id
+        if screen.machine:
+            screen.data_line(as_json(self._run(self._run_of(telling.run_id))))
         if not telling.run.ended and telling.pending:
             screen.note(f"the run waits: heddle answer {telling.pending[0].input_id}")
 
     def _retry(self, text: str) -> None:
         run = self._run(self._retried(text))
         if run is not None:
-            joined = StartStreamingTurnRequest(request_id=run.request_id, after_sequence=run.request_sequence - 1)
-            self._follow(joined, Telling(thread_id=run.thread_id, run_id=run.run_id))
+            told = Telling(thread_id=run.thread_id, run_id=run.run_id)
+            self._follow(run_source(self._open, run), told=told)
 
     async def _retried(self, text: str) -> Run | None:
         found = await self._open.runtime.list_runs(ListRunsRequest(thread_id=self._thread_id, page_size=1))
@@ -193,8 +196,13 @@ class Chat:
 
     def _show_thread(self, thread_id: str) -> None:
         snapshot = self._run(self._snapshot(thread_id))
+        if self._screen.machine:
+            return
         for block in blocks_of(Transcript.of_snapshot(snapshot)):
             self._screen.out.print(block.text)
+
+    async def _run_of(self, run_id: str) -> Run:
+        return (await self._open.runtime.get_run(GetRunRequest(run_id=run_id))).run
 
     async def _snapshot(self, thread_id: str) -> ThreadSnapshot:
         return (await self._open.runtime.get_snapshot(GetSnapshotRequest(thread_id=thread_id))).snapshot
@@ -202,7 +210,7 @@ class Chat:
     async def _threads(self, most: int) -> None:
         found = await self._open.stubs.threads.ListThreads(ListThreadsRequest(page_size=most))
         if most > 1:
-            self._screen.say(thread_list(found.threads))
+            self._screen.result(found, lambda: thread_list(found.threads))
 
     @property
     def _open(self) -> Session:

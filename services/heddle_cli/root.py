@@ -102,6 +102,14 @@ def _after_the_name(option: Any) -> Any:
     return late
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from heddle_cli.version import version_of_heddle
+
+        print(f"heddle {version_of_heddle()}")
+        raise typer.Exit
+
+
 def _root(
     context: typer.Context,
     *,
@@ -110,11 +118,8 @@ def _root(
     timeout: Timeout = 30.0,
     machine: Machine = False,
     show_request: ShowRequest = False,
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+    ),
 ) -> None:
-    if version:
-        from heddle_cli.version import version_of_heddle
-
-        print(f"heddle {version_of_heddle()}")
-        raise typer.Exit
     keep(context, Options(address, token, timeout, machine, show_request))

@@ -1,35 +1,40 @@
 """Follows a run to its end, and tells how it ended: as an answer, as JSON, as an exit code."""
 
-from contextlib import aclosing
-
-from heddle.runtime.v1.run_pb2 import Run, RunState
+from heddle.runtime.v1.run_pb2 import RunState
 from heddle.runtime.v1.run_service_pb2 import GetRunRequest
+from heddle_cli.asking import asker
 from heddle_cli.display.following import following
 from heddle_cli.display.screen import as_json
 from heddle_cli.faults import ExitCode
 from heddle_cli.session import Session
-from heddle_cli.turns import Telling, follow_run
+from heddle_cli.turns import HungUp, Source, Telling, converse
 
 _FAILED = frozenset({RunState.RUN_STATE_FAILED, RunState.RUN_STATE_CANCELLED})
 
 
-async def show_to_its_end(session: Session, run: Run, *, after_sequence: int | None = None) -> ExitCode:
-    """Show a run's words from a cursor (its own beginning, when None) until it has ended."""
-    telling = Telling(thread_id=run.thread_id, run_id=run.run_id)
-    shown = following(session.screen, run.run_id)
-    cursor = max(run.request_sequence - 1, 0) if after_sequence is None else after_sequence
-    frames = follow_run(session, run.thread_id, run.run_id, after_sequence=cursor)
+async def show_to_its_end(
+    session: Session, source: Source, *, told: Telling | None = None, turn_request_id: str = ""
+) -> ExitCode:
+    """Show a run's words until it has ended or waits, asking on the way where somebody can be asked."""
+    screen = session.screen
     try:
-        async with aclosing(frames) as stream:
-            async for frame in stream:
-                telling.take(frame)
-                shown.show(telling.transcript)
-    finally:
-        shown.pause()
-    return await tell_end(session, run.run_id)
+        telling = await converse(
+            session,
+            source,
+            display=lambda run_id: following(screen, run_id),
+            ask=asker(screen),
+            told=told,
+            turn_request_id=turn_request_id,
+        )
+    except HungUp:
+        screen.note("left; the run ends by itself: `heddle runs list` shows it")
+        return ExitCode.INTERRUPTED
+    if not screen.machine:
+        screen.note(f"thread {telling.thread_id}, run {telling.run_id}")
+    return await _tell_end(session, telling.run_id)
 
 
-async def tell_end(session: Session, run_id: str) -> ExitCode:
+async def _tell_end(session: Session, run_id: str) -> ExitCode:
     """The exit code of a run as it stands; and the run itself where JSON is wanted."""
     run = (await session.runtime.get_run(GetRunRequest(run_id=run_id))).run
     if session.screen.machine:

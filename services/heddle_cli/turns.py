@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from heddle.runtime.v1.agent_runtime_pb2 import CancelRunRequest, ResolveInputRequest, StartStreamingTurnRequest
 from heddle.runtime.v1.input_pb2 import InputAnswer, InputRequest
+from heddle.runtime.v1.run_pb2 import Run, RunState
+from heddle.runtime.v1.run_service_pb2 import GetRunRequest
 from heddle.runtime.v1.stream_pb2 import DeltaBatch, EventBatch, StreamFrame
 from heddle_cli.display.following import Following
 from heddle_cli.session import Session
@@ -54,24 +56,54 @@ class HungUp(Exception):
     """The person left; the run goes on, or ends as it was told to."""
 
 
+Source = Callable[[Telling], FrameStream]
+"""Opens a run's stream where a telling ends."""
+
+
+def turn_source(session: Session, request: StartStreamingTurnRequest) -> Source:
+    """Starts a turn, then joins it by its request id. Ends when the run has ended, or waits if the request says so."""
+
+    def open_stream(telling: Telling) -> FrameStream:
+        if not telling.run_id:
+            return follow_turn(session.runtime, request)
+        join = StartStreamingTurnRequest(request_id=request.request_id, after_sequence=telling.transcript.sequence)
+        join.end_on_waiting = request.end_on_waiting or not request.HasField("end_on_waiting")
+        return follow_turn(session.runtime, join)
+
+    return open_stream
+
+
+def run_source(session: Session, run: Run, *, after_sequence: int = 0, end_on_waiting: bool = True) -> Source:
+    """Follows a run, whoever started it and however."""
+    first = max(after_sequence, run.request_sequence - 1, 0)
+
+    def open_stream(telling: Telling) -> FrameStream:
+        cursor = max(first, telling.transcript.sequence)
+        return _follow_run(session, run, after_sequence=cursor, end_on_waiting=end_on_waiting)
+
+    return open_stream
+
+
 async def converse(
     session: Session,
-    request: StartStreamingTurnRequest,
+    source: Source,
     *,
     display: Callable[[str], Following],
     ask: Asker | None = None,
     told: Telling | None = None,
+    turn_request_id: str = "",
 ) -> Telling:
-    """Start or join a turn, and follow it until it has ended, or waits for what nobody here answers.
+    """Follow a run until it has ended, or waits for what nobody here answers.
 
-    `display` is made for the run's id. The first Ctrl-C cancels the run; the second raises HungUp.
+    `display` is made for the run's id. The first Ctrl-C cancels the run, which `turn_request_id` names as long as
+    its own id is not known; the second raises HungUp.
     """
     telling = told or Telling()
     shown: Following | None = None
 
     async def stream() -> None:
         nonlocal shown
-        async with aclosing(follow_turn(session.runtime, joined)) as frames:
+        async with aclosing(source(telling)) as frames:
             async for frame in frames:
                 telling.take(frame)
                 if shown is None and telling.run_id:
@@ -79,10 +111,15 @@ async def converse(
                 if shown is not None:
                     shown.show(telling.transcript)
 
-    joined = request
+    def cancel_request() -> CancelRunRequest:
+        request_id = session.new_request_id()
+        if telling.run_id:
+            return CancelRunRequest(request_id=request_id, run_id=telling.run_id)
+        return CancelRunRequest(request_id=request_id, turn_request_id=turn_request_id)
+
     while True:
         try:
-            await _interruptible(session, stream(), request.request_id)
+            await _interruptible(session, stream(), cancel_request)
         finally:
             if shown is not None:
                 shown.pause()
@@ -90,21 +127,27 @@ async def converse(
             return telling
         if not await _answered(session, telling, ask):
             return telling
-        joined = StartStreamingTurnRequest(
-            request_id=request.request_id, after_sequence=telling.transcript.sequence, end_on_waiting=True
-        )
 
 
-async def follow_run(session: Session, thread_id: str, run_id: str, *, after_sequence: int) -> FrameStream:
-    """A run's frames from a cursor until its terminal event, whoever started it."""
-    frames = follow_thread(session.runtime, thread_id, after_sequence=after_sequence)
+async def _follow_run(session: Session, run: Run, *, after_sequence: int, end_on_waiting: bool) -> FrameStream:
+    frames = follow_thread(session.runtime, run.thread_id, after_sequence=after_sequence)
     async with aclosing(frames) as stream:
         async for frame in stream:
-            told = only_run(frame, run_id)
-            if told is not None:
-                yield told
-                if any(event.WhichOneof("payload") in TERMINAL for event in told.events.events):
-                    return
+            told = only_run(frame, run.run_id)
+            if told is None:
+                continue
+            yield told
+            kinds = {event.WhichOneof("payload") for event in told.events.events}
+            if kinds & TERMINAL:
+                return
+            if end_on_waiting and "run_waiting" in kinds and await _waits(session, run.run_id):
+                return
+
+
+async def _waits(session: Session, run_id: str) -> bool:
+    """Whether a run waits now: a replayed fact says only that it did once."""
+    now = (await session.runtime.get_run(GetRunRequest(run_id=run_id))).run
+    return now.state == RunState.RUN_STATE_WAITING
 
 
 def only_run(frame: StreamFrame, run_id: str) -> StreamFrame | None:
@@ -159,7 +202,9 @@ def keyboard_interrupts() -> Generator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-async def _interruptible(session: Session, work: Coroutine[None, None, None], turn_request_id: str) -> None:
+async def _interruptible(
+    session: Session, work: Coroutine[None, None, None], cancel_request: Callable[[], CancelRunRequest]
+) -> None:
     """Do `work`; the first Ctrl-C cancels the run behind it, the second leaves it with HungUp."""
     loop = asyncio.get_running_loop()
     presses: asyncio.Queue[None] = asyncio.Queue()
@@ -168,8 +213,7 @@ async def _interruptible(session: Session, work: Coroutine[None, None, None], tu
     async def watch() -> None:
         await presses.get()
         session.screen.note("(cancelling the run; Ctrl-C again leaves)")
-        request = CancelRunRequest(request_id=session.new_request_id(), turn_request_id=turn_request_id)
-        cancelling = asyncio.ensure_future(_cancel(session, request))
+        cancelling = asyncio.ensure_future(_cancel(session, cancel_request()))
         try:
             await presses.get()
             working.cancel()

@@ -13,7 +13,9 @@ from heddle_runtime.models.port import Model, ModelUsage
 from heddle_runtime.runs.usage import MicroUsd
 from heddle_runtime.settings import RuntimeSettings
 
-SHIPPED_SCENARIOS = Path(__file__).parent / "scenarios"
+_PACKAGED = Path(__file__).parent / "scenarios"
+SHIPPED_SCENARIOS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "examples" / "scenarios"
+"""The wheel carries the scenarios inside the package; a checkout has them among its examples."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,9 @@ async def heddle(*arguments: str, address: str = "", typed: str = "", cwd: Path 
 
 
 _UP = ("up", "--print-address", "--listen", "127.0.0.1:0")
-_SETTINGS = {"HEDDLE_MODELS__SCENARIO_FOLDERS": json.dumps([str(SCENARIOS)])}
+_SETTINGS = {
+    "HEDDLE_MODELS__SCENARIO_FOLDERS": json.dumps([str(SCENARIOS), str(ROOT / "tests" / "system" / "scenarios")])
+}
 
 
 @contextmanager

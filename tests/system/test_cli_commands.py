@@ -25,7 +25,7 @@ model: scripted:demo
 QUESTIONER = """
 agent_id: {id}
 tools: [builtin/ask_user]
-model: scripted:questions
+model: scripted:choice
 """
 BRIEF = (ROOT / "examples" / "briefs" / "trail-shoes.md").read_text()
 
@@ -280,6 +280,12 @@ async def test_chat_answers_line_by_line_in_one_thread(own_address: str) -> None
     assert "/steer TEXT" in talk.err
 
 
+async def test_chat_with_json_prints_a_run_a_line(address: str) -> None:
+    talk = await ok("chat", "--json", address=address, typed="one\ntwo\n")
+    answers = [json.loads(line)["result"]["parts"][0]["text"] for line in talk.out.splitlines()]
+    assert ["one" in answers[0], "two" in answers[1], len(answers)] == [True, True, 2]
+
+
 async def test_chat_runs_the_last_turn_again(address: str) -> None:
     talk = await ok("chat", address=address, typed="first words\n/retry other words\n")
     assert "You said: other words" in talk.out
@@ -328,7 +334,7 @@ async def test_print_config_hides_secrets(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert json.loads(out)["models"]["openai_api_key"] == "**********"
     assert b"sk-very-secret" not in out
-    assert list(tmp_path.iterdir()) == []
+    assert not any(tmp_path.iterdir())  # noqa: ASYNC240 - nothing else runs in this loop
 
 
 async def test_serve_tells_where_it_listens_and_stops_on_sigterm(tmp_path: Path) -> None:

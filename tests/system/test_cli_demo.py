@@ -12,4 +12,4 @@ async def test_the_demo_survives_a_kill_in_the_middle_of_the_words(tmp_path: Pat
     assert told["ok"]
     assert len(told["checks"]) == 9
     assert all(each["holds"] for each in told["checks"])
-    assert list(tmp_path.iterdir()) == []
+    assert not any(tmp_path.iterdir())  # noqa: ASYNC240 - nothing else runs in this loop

@@ -54,6 +54,8 @@ POLICY = st.sampled_from(
     )
 )
 KIND = st.sampled_from((*KINDS, "ask", "write", "both", "time", "look"))
+ASKING = st.sampled_from(("ask", "write", "both", "look", "say"))
+"""Kinds that wait for somebody; `say` is planned first."""
 SOON = st.sampled_from((0.0, 0.002, 0.01, 0.03, 0.1))
 
 
@@ -169,6 +171,19 @@ class RuntimeMachine(RuleBasedStateMachine):
         if self.world.inputs:
             asked = self.world.inputs[-1 - pick % min(3, len(self.world.inputs))]
             self.do(answer(self.world, asked, how, self.world.new_id()))
+
+    @rule(pick=PICK, kind=ASKING, policy=POLICY, hows=st.lists(st.sampled_from(HOWS), min_size=1, max_size=3))
+    def ask_and_answer(self, pick: int, kind: str, policy: ConflictPolicy.ValueType, hows: list[str]) -> None:
+        async def converse() -> None:
+            thread_id = self.thread(pick)
+            await self.world.start(thread_id, kind, policy, plans=kind == "say")
+            for how in hows:
+                await self.world.look_for_inputs(thread_id)
+                mine = [asked for asked in self.world.inputs if asked.thread_id == thread_id]
+                if mine:
+                    await answer(self.world, mine[-1], how, self.world.new_id())
+
+        self.do(converse())
 
     @rule(pick=PICK)
     def answer_again(self, pick: int) -> None:

@@ -9,7 +9,10 @@ def doctor(
     context: typer.Context,
     data_dir: Annotated[str, typer.Option("--data-dir", metavar="FOLDER", help="Folder that `heddle up` uses.")] = "",
 ) -> None:
-    """Look for what is missing here, and say what to do. Exits with 1 when something must be done."""
+    """Look for what is missing here, and say what to do.
+
+    Exits with 1 when something must be done.
+    """
     import asyncio
     from dataclasses import asdict
 

@@ -19,6 +19,7 @@ def retry(
     from heddle_cli.faults import ExitCode
     from heddle_cli.run_ends import show_to_its_end
     from heddle_cli.session import Session, perform
+    from heddle_cli.turns import Telling, run_source
 
     async def again(session: Session) -> ExitCode | None:
         request = RetryRunRequest(
@@ -31,7 +32,8 @@ def retry(
         if not wait:
             session.screen.result(run, lambda: run_sheet(run))
             return None
-        return await show_to_its_end(session, run)
+        told = Telling(thread_id=run.thread_id, run_id=run.run_id)
+        return await show_to_its_end(session, run_source(session, run), told=told)
 
     perform(context, again)
 

@@ -70,23 +70,11 @@ async def _only_start(session: Any, request: Any) -> None:
 
 
 async def _follow(session: Any, request: Any, *, to_the_end: bool) -> Any:
-    from heddle_cli import asking
-    from heddle_cli.display.following import following
-    from heddle_cli.faults import ExitCode
-    from heddle_cli.run_ends import tell_end
-    from heddle_cli.turns import HungUp, converse
+    from heddle_cli.run_ends import show_to_its_end
+    from heddle_cli.turns import turn_source
 
-    screen = session.screen
-    ask = asking.asker(screen)
-    request.end_on_waiting = ask is not None or not to_the_end
-    try:
-        telling = await converse(session, request, display=lambda run_id: following(screen, run_id), ask=ask)
-    except HungUp:
-        screen.note("left; the run ends by itself: `heddle runs list` shows it")
-        return ExitCode.INTERRUPTED
-    if not screen.machine:
-        screen.note(f"thread {telling.thread_id}, run {telling.run_id}")
-    return await tell_end(session, telling.run_id)
+    request.end_on_waiting = session.screen.can_ask or not to_the_end
+    return await show_to_its_end(session, turn_source(session, request), turn_request_id=request.request_id)
 
 
 COMMANDS = {"run": run}

@@ -18,9 +18,9 @@ def watch(
     deltas: Annotated[bool, typer.Option("--deltas/--no-deltas", help="Show words while they are written.")] = True,
     events: Annotated[bool, typer.Option("--events", help="Show facts, one a line, instead of the talk.")] = False,
 ) -> None:
-    """Follow a thread or a run, from any point, live. A run ends it; a thread goes on until Ctrl-C.
+    """Follow a thread or a run, from any point, live.
 
-    With --json, each frame of the stream is one line.
+    It ends with the run; a thread is followed until Ctrl-C. With --json, each frame of the stream is one line.
     """
     from heddle_cli.session import Session, perform
 
@@ -55,18 +55,19 @@ async def _watch(
     from heddle_cli.display.following import following
     from heddle_cli.display.timeline import event_line
     from heddle_cli.run_ends import show_to_its_end
-    from heddle_cli.turns import Telling, follow_run
+    from heddle_cli.turns import Telling, run_source
     from heddle_client.resume import follow_thread
 
     screen = session.screen
+    telling = Telling(thread_id=target)
     if run is not None and not events and not screen.machine:
-        return await show_to_its_end(session, run, after_sequence=after or None)
+        told = Telling(thread_id=run.thread_id, run_id=run.run_id)
+        source = run_source(session, run, after_sequence=after, end_on_waiting=False)
+        return await show_to_its_end(session, source, told=told)
     if run is not None:
-        begin = max(after, run.request_sequence - 1, 0)
-        frames = follow_run(session, run.thread_id, run.run_id, after_sequence=begin)
+        frames = run_source(session, run, after_sequence=after, end_on_waiting=False)(telling)
     else:
         frames = follow_thread(session.runtime, target, after_sequence=after, deltas=deltas)
-    telling = Telling(thread_id=target)
     shown = following(screen, users=True)
     try:
         async with aclosing(frames) as stream:

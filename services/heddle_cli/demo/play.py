@@ -26,7 +26,7 @@ from heddle_cli.log_reading import read_log
 from heddle_cli.options import Options
 from heddle_cli.session import Session, open_session
 from heddle_cli.turn_requests import start_request, turn
-from heddle_cli.turns import HungUp, Telling, converse
+from heddle_cli.turns import HungUp, Telling, converse, turn_source
 from heddle_core.errors import ChainBroken
 
 _MOST_TRIES = 3
@@ -77,7 +77,7 @@ class Demo:
         said = "Good morning. Does anybody live here?"
         self._tell(f"> {said}")
         request = start_request(session, turn(said, model="scripted:hello"))
-        await converse(session, request, display=self._display)
+        await converse(session, turn_source(session, request), display=self._display)
 
     async def _make_agent(self, session: Session) -> None:
         agent_id, spec = read_agent(self.examples.agent.read_text(encoding="utf-8"), self.examples.agent.name)
@@ -115,7 +115,7 @@ class Demo:
             return crash
 
         try:
-            await converse(session, request, display=display, ask=self._ask, told=telling)
+            await converse(session, turn_source(session, request), display=display, ask=self._ask, told=telling)
             if crashes and crashes[0].killed is not None:
                 await asyncio.gather(*resurrections)
         finally:

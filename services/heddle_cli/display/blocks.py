@@ -11,7 +11,7 @@ from enum import Enum
 
 from rich.text import Text
 
-from heddle.runtime.v1.input_pb2 import InputRequest
+from heddle.runtime.v1.input_pb2 import InputKind, InputRequest
 from heddle.runtime.v1.run_pb2 import RunState
 from heddle.runtime.v1.thread_pb2 import MessageRole
 from heddle.runtime.v1.tool_call_pb2 import ToolCallOutcome
@@ -77,12 +77,15 @@ def input_text(asked: InputRequest) -> Text:
         text.append(f"  {clean(asked.tool)}", style="bold yellow")
     if asked.prompt:
         text.append(f"\n  {clean(asked.prompt)}", style="default")
-    if asked.arguments_json:
+    if asked.arguments_json and asked.kind != InputKind.INPUT_KIND_QUESTION:
         text.append(f"\n  {_short(pretty_json(asked.arguments_json), MOST_ARGUMENTS * 4)}", style="default")
-    for option in asked.options:
+    for number, option in enumerate(asked.options, 1):
         mark = " (recommended)" if option.recommended else ""
         said = f" - {option.description}" if option.description else ""
-        text.append(f"\n  [{option.value}] {clean(option.label or option.value)}{clean(said)}{mark}", style="default")
+        text.append(
+            f"\n  {number}. [{clean(option.value)}] {clean(option.label or option.value)}{clean(said)}{mark}",
+            style="default",
+        )
     return text
 
 

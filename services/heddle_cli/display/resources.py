@@ -141,7 +141,7 @@ def agent_sheet(agent: Agent) -> RenderableType:
             ("what for", spec.description),
             ("model", spec.model or "(default)"),
             ("tools", ", ".join(spec.tools)),
-            ("approval", ApprovalPolicy.Name(spec.approval_policy).removeprefix("APPROVAL_POLICY_").lower()),
+            ("approval", _policy(spec.approval_policy)),
             ("instructions", spec.instructions),
         )
     )
@@ -186,6 +186,11 @@ def tool_list(tools: Iterable[OfferedTool]) -> RenderableType:
         for each in tools
     )
     return table(("id", "risk", "what for"), rows, empty="No tools.")
+
+
+def _policy(value: ApprovalPolicy.ValueType) -> str:
+    said = value or ApprovalPolicy.APPROVAL_POLICY_BY_TOOL
+    return ApprovalPolicy.Name(said).removeprefix("APPROVAL_POLICY_").lower().replace("_", " ")
 
 
 def _labels(items: Iterable[tuple[str, str]]) -> str:

@@ -4,7 +4,6 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
-from shutil import get_terminal_size
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -12,8 +11,8 @@ from google.protobuf.message import Message
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-_WIDE = 200
-"""Columns where there is no terminal: nothing should be cut that a program may read."""
+_WIDE = 10_000
+"""Columns where there is no terminal: one thing stays on one line, for grep and cut."""
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -74,5 +73,5 @@ class Screen:
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else get_terminal_size((_WIDE, 25)).columns
+    width = None if stream.isatty() else _WIDE
     return Console(stderr=stderr, width=width, highlight=False, emoji=False, markup=False)

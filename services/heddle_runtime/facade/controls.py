@@ -68,7 +68,9 @@ class Controls:
             InputNotFound, InputAlreadyResolved, InputExpired, InvalidField, ResolutionTokenInvalid.
         """
         tenant = command.caller.tenant
-        if token and not hmac.compare_digest(token, resolution_token(self._token_secret, tenant, command.input_id)):
+        ours = resolution_token(self._token_secret, tenant, command.input_id)
+        # As bytes: texts are compared in constant time only where they are ASCII, and a caller may send any.
+        if token and not hmac.compare_digest(token.encode(), ours.encode()):
             raise ResolutionTokenInvalid(command.input_id)
         if command.answer is None and command.progress is None:
             raise invalid("resolution", "set `answer` or `progress`")

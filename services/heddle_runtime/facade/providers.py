@@ -59,6 +59,8 @@ class _Shelf:
     registry: Registry
     rows: dict[str, ProviderRow] = field(default_factory=dict[str, ProviderRow])
     fresh_until: float = float("-inf")
+    changes: int = 0
+    """Written by this process: rows that were read before the latest of them are not fresh."""
     syncing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -197,6 +199,7 @@ class ToolProviders:
 
     async def _anew(self, tenant: TenantId) -> _Shelf:
         shelf = self._shelf(tenant)
+        shelf.changes += 1
         shelf.fresh_until = float("-inf")
         return await self._loaded(tenant)
 
@@ -206,7 +209,7 @@ class ToolProviders:
         async with shelf.syncing:
             if self._clock.monotonic() < shelf.fresh_until:
                 return shelf
-            until = self._clock.monotonic() + self._fresh
+            until, changes = self._clock.monotonic() + self._fresh, shelf.changes
             rows = {row.provider_id: row for row in await self._source.providers(tenant)}
             for provider_id, row in list(shelf.rows.items()):
                 if rows.get(provider_id) != row:
@@ -216,7 +219,8 @@ class ToolProviders:
                 row = rows[provider_id]
                 shelf.registry.add(self._connect(provider_id, row.grpc_target), offered=row.allowed_tools)
                 shelf.rows[provider_id] = row
-            shelf.fresh_until = until
+            if shelf.changes == changes:
+                shelf.fresh_until = until
             await self._close_retired()
         return shelf
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from heddle_core.clock import Clock
 from heddle_core.errors import RateLimited, ThreadNotFound
+from heddle_core.faults import HeddleError
 from heddle_core.ids import Ids, MessageId, PrincipalId, RequestId, RunId, TenantId, ThreadId
 from heddle_runtime.facade.commands import Accepted, AcceptTurn, Caller, Disposition, RequestKey
 from heddle_runtime.facade.rates import Rates
@@ -132,7 +133,7 @@ class Turns:
         """
         check_turn(asked.turn, self._settings.bounds, self._schemas)
         await self._respect_rate(asked)
-        resolved = await self.resolve(asked)
+        turn = await self._resolved_or_known(asked)
         accepted = await self._store.accept_turn(
             AcceptTurn(
                 caller=asked.caller,
@@ -140,7 +141,7 @@ class Turns:
                 run_id=RunId(self._ids.new("run")),
                 thread_id=thread_id or self.thread_id_for(asked),
                 may_create=asked.create_if_missing or not asked.thread_id,
-                turn=resolved.turn,
+                turn=turn,
                 etag=asked.etag,
                 worker_id=self._lanes.worker_id if self._lanes.accepts else type(self._lanes.worker_id)(""),
                 retry_of=asked.retry_of,
@@ -151,6 +152,15 @@ class Turns:
         )
         self._begin(accepted)
         return accepted
+
+    async def validate(self, asked: IncomingTurn) -> ResolvedTurn:
+        """Say what a turn would be, and start nothing.
+
+        Raises:
+            InvalidField, ThreadNotFound, AgentNotFound, ModelNotFound.
+        """
+        check_turn(asked.turn, self._settings.bounds, self._schemas)
+        return await self.resolve(asked)
 
     async def resolve(self, asked: IncomingTurn) -> ResolvedTurn:
         """Fill in agent version, model, limits and message id.
@@ -174,6 +184,19 @@ class Turns:
             ),
             agent.spec,
         )
+
+    async def _resolved_or_known(self, asked: IncomingTurn) -> Turn:
+        """The turn with everything filled in; or as it was asked for, where it has a run already.
+
+        What a repeat names may be archived or gone by now, and it is answered with its run all the same (P7).
+        """
+        try:
+            return (await self.resolve(asked)).turn
+        except HeddleError:
+            caller = asked.caller
+            if await self._store.find_turn(caller.tenant, caller.actor.principal, asked.key.request_id) is None:
+                raise
+            return asked.turn
 
     def _begin(self, accepted: Accepted) -> None:
         run = accepted.run

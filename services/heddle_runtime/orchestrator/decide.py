@@ -108,6 +108,7 @@ def _answered(run: RunFold) -> bool:
         and isinstance(last, AgentSaid)
         and last.message_id == run.step.message_id
         and not last.incomplete
+        and len(run.exchange.entries) > run.entries_planned  # an approved plan is no answer yet
     )
 
 

@@ -12,6 +12,7 @@ from heddle_core.ids import InputId, PrincipalId, RequestId, RunId, TenantId, Th
 from heddle_grpc.authorization import Access, Rule, authorize
 from heddle_grpc.calls import Context, current
 from heddle_runtime.codec.codec import MAPPING
+from heddle_runtime.codec.cuts import cut
 from heddle_runtime.codec.views import input_message, run_message, snapshot_message
 from heddle_runtime.facade.commands import Accepted, Caller, Cancelled, CancelRuns, Disposition, ResolveInput
 from heddle_runtime.facade.controls import Controls
@@ -19,6 +20,7 @@ from heddle_runtime.facade.estimates import Estimate, estimate
 from heddle_runtime.facade.turns import IncomingTurn, Turns
 from heddle_runtime.facade.waiting import Doorbells, wait_run
 from heddle_runtime.lanes.ports import Toolbox
+from heddle_runtime.rpc.paging import ANSWER_BYTES
 from heddle_runtime.rpc.requests import caller, patience, request_key
 from heddle_runtime.rpc.scopes import READ, RUN
 from heddle_runtime.rpc.watching import Over, RunReads, Watching, run_is_over
@@ -68,7 +70,7 @@ class AgentRuntimeServicer:
         wait = patience(request.wait_seconds)
         asked = self._asked("StartTurn", request)
         if request.validate_only:
-            resolved = await self.turns.resolve(asked)
+            resolved = await self.turns.validate(asked)
             return estimate_response(await estimate(self.toolbox, asked.caller.tenant, resolved))
         accepted = await self.turns.start(asked)
         run = accepted.run
@@ -131,6 +133,7 @@ class AgentRuntimeServicer:
         if window is not None and not 0 <= window <= 100:
             raise invalid("message_window", "0 to 100")
         snapshot = snapshot_message(fold, read_mask=request.read_mask.paths, message_window=window)
+        cut(snapshot, ANSWER_BYTES, f"the events of thread {thread_id}: call ListEvents or ListMessages")
         return pb.GetSnapshotResponse(snapshot=snapshot)
 
     def _asked(self, method: str, request: pb.StartTurnRequest | pb.StartStreamingTurnRequest) -> IncomingTurn:

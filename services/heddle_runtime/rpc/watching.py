@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from heddle.runtime.v1.stream_pb2 import StreamFrame
+from heddle_core.clock import Micros
 from heddle_core.errors import invalid
 from heddle_core.ids import RunId, TenantId, ThreadId
 from heddle_runtime.rpc.frames import Streams
 from heddle_runtime.runs.run import Run
-from heddle_runtime.threads.events import RUN_ENDS, Event, RunWaiting
+from heddle_runtime.runs.state import RunState
+from heddle_runtime.threads.events import RUN_ENDS, Event, InputResolved, RunCancelRequested, RunResumed, RunWaiting
 from heddle_runtime.threads.follow import EventSource, Followers, Item, Reading
 
 Over = Callable[[Iterable[Item], bool], bool]
-"""Whether a stream is over behind some items, given whether they reach the log's end."""
+"""Whether a stream is over behind some items and all before them, given whether they reach the log's end."""
+
+_WAITS = Event(0, RunId(""), Micros(0), RunWaiting(("any",)))
 
 
 class RunReads(EventSource, Protocol):
@@ -62,29 +66,40 @@ class Watching:
         with self.followers.join(run.tenant, run.thread_id, begin) as follower:
             reading = Reading(self.reads, follower, (run.tenant, run.thread_id), begin, run.run_id)
             opening = await reading.open()
-            settled = await self._settled(run, begin)
+            settled = await self._settled(run, begin, over)
             async with aclosing(self.streams.frames(reading, follower, opening, over=over, settled=settled)) as frames:
                 async for frame in frames:
                     yield frame
 
-    async def _settled(self, run: Run, after: int) -> bool:
+    async def _settled(self, run: Run, after: int, over: Over) -> bool:
+        """Whether nothing is to come behind the cursor: the run has ended, or it waits and so ends the stream."""
         now = await self.reads.get_run(run.tenant, run.run_id)
-        if not now.state.terminal:
+        if not now.state.terminal and now.state is not RunState.WAITING:
             return False
-        return not await self.reads.read_events(run.tenant, run.thread_id, after, 1, run.run_id)
+        if await self.reads.read_events(run.tenant, run.thread_id, after, 1, run.run_id):
+            return False
+        return now.state.terminal or over((_WAITS,), True)
 
 
 def run_is_over(end_on_waiting: bool) -> Over:
     """The rule by which a run's stream ends: at its terminal event, or where it waits at the log's end."""
+    waits_for: set[str] = set()
 
     def over(items: Iterable[Item], caught_up: bool) -> bool:
-        last = None
+        nonlocal waits_for
         for item in items:
-            if isinstance(item, Event):
-                if isinstance(item.payload, RUN_ENDS):
+            match item:
+                case Event(payload=payload) if isinstance(payload, RUN_ENDS):
                     return True
-                last = item
-        return caught_up and end_on_waiting and last is not None and isinstance(last.payload, RunWaiting)
+                case Event(payload=RunWaiting(input_ids)):
+                    waits_for = set(input_ids)
+                case Event(payload=InputResolved(input_id)):
+                    waits_for.discard(input_id)
+                case Event(payload=RunResumed() | RunCancelRequested()):
+                    waits_for = set()
+                case _:
+                    pass
+        return caught_up and end_on_waiting and bool(waits_for)
 
     return over
 
