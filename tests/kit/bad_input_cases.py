@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -18,8 +19,13 @@ _MIB = 1 << 20
 MOST_BYTES = 5 * _MIB - 1_024
 """Beyond this, a stock server's transport refuses in words of its own; the limit of the contract is 4 MiB."""
 
+HEAVY = 0.01
+"""The part of all cases that may hold megabytes, or thousands of elements: they cost as much as hundreds of others."""
+
 _MARK = "\x01MARK\x01"
 """Stands in a text where bytes are put that no text may hold."""
+
+_MARK_BYTES = _MARK.encode()
 
 _NO_UTF8 = (b"\xed\xa0\x80\xed\xb0\x80", b"\xff\xfe\xfd\xfc\xfb\xfa", b"\xc0\x80\xc0\x80\xc0\x80", b"\xf8\x88\x80\x80\x80\x80")
 """A pair of surrogates, no characters at all, overlong forms: each as long as the mark."""
@@ -95,6 +101,7 @@ class Cases:
         self.foreign = foreign
         self._rpc = rpc
         self._random = random
+        self._heavy = ""
         self._texts: dict[bool, Callable[[FieldDescriptor], str]] = {True: self._good_text, False: self._bad_text}
 
     def case(self, number: int) -> bytes:
@@ -105,6 +112,7 @@ class Cases:
 
     def _case(self, number: int) -> bytes:
         random = self._random
+        self._heavy = random.choice(("long", "many")) if random.random() < HEAVY else ""
         if number % 2 == 0:
             message = self.good()
             for _ in range(random.choice((0, 1, 1, 1, 2, 3))):
@@ -137,24 +145,29 @@ class Cases:
     def _set(self, message: Any, field: FieldDescriptor, depth: int, *, good: float) -> None:
         random = self._random
         if is_map(field):
-            for _ in range(random.choice((1, 1, 3) if good == 1.0 else (0, 1, 100))):
+            for _ in range(self._count(3, 100, good)):
                 self._set_entry(getattr(message, field.name), field, good=good)
         elif field.message_type is not None:
             if depth >= _DEEPEST:
                 return
             if field.is_repeated:
-                for _ in range(random.choice((1, 1, 2) if good == 1.0 else (0, 1, 70))):
+                for _ in range(self._count(2, 70, good)):
                     self._fill(getattr(message, field.name).add(), depth + (3 if good < 1.0 else 1), good=good)
             else:
                 inner = getattr(message, field.name)
                 inner.SetInParent()
                 self._fill_known(inner, message, field, depth, good=good)
         elif field.is_repeated:
-            getattr(message, field.name).extend(
-                self._value(field, good) for _ in range(random.choice((1, 1, 2) if good == 1.0 else (0, 1, 2, 1_100)))
-            )
+            count = self._count(2, 1_100, good)
+            getattr(message, field.name).extend(self._value(field, good) for _ in range(count))
         else:
             setattr(message, field.name, self._value(field, good))
+
+    def _count(self, few: int, many: int, good: float) -> int:
+        """How many elements."""
+        if good == 1.0:
+            return self._random.choice((1, 1, few))
+        return many if self._heavy == "many" and self._random.random() < 0.5 else self._random.choice((0, 1, 2))
 
     def _set_entry(self, entries: Any, field: FieldDescriptor, *, good: float) -> None:
         assert field.message_type is not None
@@ -195,7 +208,7 @@ class Cases:
         fits = random.random() < good
         match field.cpp_type:
             case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
-                return random.randbytes(8 if fits else random.choice((0, 1, 1_000, _MIB + 1)))
+                return random.randbytes(8 if fits else random.choice((0, 1, 1_000, _MIB + 1 if self._heavy == "long" else 99)))
             case FieldDescriptor.CPPTYPE_STRING:
                 return self._texts[fits](field)
             case FieldDescriptor.CPPTYPE_BOOL:
@@ -239,7 +252,8 @@ class Cases:
     def _bad_text(self, field: FieldDescriptor) -> str:
         random, name = self._random, field.name
         kind = _kind_of(name)
-        if random.random() < 0.004:
+        if self._heavy == "long":
+            self._heavy = ""  # one is enough
             return "x" * random.choice((_MIB - 1, _MIB + 1, 3 * _MIB))
         pools: list[Sequence[str]] = [_TEXTS]
         if is_id(field) or kind in self.own.ids:
@@ -273,7 +287,7 @@ class Cases:
 
     def _wire(self, message: Any) -> bytes:
         raw: bytes = message.SerializeToString()
-        return raw.replace(_MARK.encode(), self._random.choice(_NO_UTF8))
+        return raw.replace(_MARK_BYTES, self._random.choice(_NO_UTF8)) if _MARK_BYTES in raw else raw
 
     def _broken(self, raw: bytes) -> bytes:
         """Bytes that are hardly a message any more."""
@@ -301,6 +315,7 @@ class Cases:
                 return bytes(spoilt)
 
 
+@cache
 def _kind_of(name: str) -> str:
     """The pool that a field's name belongs to: `source_thread_id` and `thread_ids` name threads."""
     singular = name.removesuffix("s") if name.endswith("_ids") else name
@@ -310,6 +325,7 @@ def _kind_of(name: str) -> str:
     return "request_id" if singular.endswith("request_id") else singular
 
 
+@cache
 def _is_required(field: FieldDescriptor) -> bool:
     extensions: Any = field.GetOptions().Extensions
     return field_behavior_pb2.REQUIRED in list(extensions[field_behavior_pb2.field_behavior])

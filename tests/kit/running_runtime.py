@@ -1,4 +1,4 @@
-"""A whole runtime in this process, wired as it is served, with a scenario that the test writes and tools that it plays."""
+"""A whole runtime in this process, wired as it is served: the test writes the scenario and plays the tools."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable

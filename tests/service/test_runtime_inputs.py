@@ -119,10 +119,10 @@ async def test_a_question_is_answered_once_and_the_run_goes_on(here: House) -> N
 
 async def test_a_run_resumes_when_all_its_questions_are_answered(here: House) -> None:
     run_id, _ = await asked(here, "two questions")
-    first, second = await here.pending("t1")
-    await here.resolve(second.input_id, text="two")
+    waiting = {question.prompt: question.input_id for question in await here.pending("t1")}
+    await here.resolve(waiting["Two?"], text="two")
     assert (await here.run(run_id)).state == WAITING
-    await here.resolve(first.input_id, text="one")
+    await here.resolve(waiting["One?"], text="one")
     assert await answer_of(here, run_id) == "Answer: two"
 
 

@@ -1,4 +1,4 @@
-"""Turns over a served runtime: conflict policies, limits, formats, plans, faults of models, and what one turn may be."""
+"""Turns over a served runtime: conflict policies, limits, formats, plans, and faults of models."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -88,7 +88,7 @@ turns:
         finish: length
   - steps:
       - text: "You said {{user}}."
-""".replace("CALLS", ", ".join("{tool: look, arguments: {where: '%d'}}" % number for number in range(50)))
+""".replace("CALLS", ", ".join(f"{{tool: look, arguments: {{where: '{number}'}}}}" for number in range(50)))
 
 WHERE = json.dumps({"type": "object", "properties": {"where": {"type": "string"}}, "required": ["where"]})
 SHAPE = json.dumps({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})

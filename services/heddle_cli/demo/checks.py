@@ -91,7 +91,8 @@ def _another_process_finished(evidence: Evidence) -> Check:
     holds = (
         bool(after)
         and len({each.worker_id for each in claims}) == 2
-        and attempts == list(range(1, len(attempts) + 1))
+        and attempts == sorted(attempts)
+        and (attempts[0], attempts[-1]) == (1, 2)
         and any(each.step_started.attempt > 1 for each in _of(evidence, "step_started"))
     )
     return Check(claim, holds, "; ".join(told))

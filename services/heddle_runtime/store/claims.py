@@ -57,7 +57,7 @@ def renew_lease(tx: Transaction, worker_id: WorkerId, address: str, until: int) 
 def release_worker(tx: Transaction, worker_id: WorkerId) -> None:
     """Hand over all runs of a worker and end its lease: a clean shutdown."""
     tx.run(
-        "UPDATE runs SET state = :queued WHERE state = :running AND owner = :worker",
+        "UPDATE runs SET state = :queued, attempt = attempt + 1 WHERE state = :running AND owner = :worker",
         queued=int(advance(RunState.RUNNING, Transition.RELEASE)),
         running=int(RunState.RUNNING),
         worker=worker_id,
@@ -68,8 +68,8 @@ def release_worker(tx: Transaction, worker_id: WorkerId) -> None:
 def release_run(tx: Transaction, claim: Claim) -> None:
     """Hand over one run that its owner cannot go on with, unless it is somebody else's already."""
     tx.run(
-        "UPDATE runs SET state = :queued WHERE tenant = :tenant AND run_id = :run AND state = :running"
-        " AND fence = :fence",
+        "UPDATE runs SET state = :queued, attempt = attempt + 1 WHERE tenant = :tenant AND run_id = :run"
+        " AND state = :running AND fence = :fence",
         queued=int(advance(RunState.RUNNING, Transition.RELEASE)),
         tenant=claim.tenant,
         run=claim.run_id,
@@ -87,7 +87,7 @@ def release_lost(tx: Transaction, survivor: WorkerId | None = None) -> int:
     alone = "" if survivor is None else " OR owner <> :survivor"
     given = {} if survivor is None else {"survivor": survivor}
     released = tx.run(
-        "UPDATE runs SET state = :queued WHERE state = :running AND (owner NOT IN"
+        "UPDATE runs SET state = :queued, attempt = attempt + 1 WHERE state = :running AND (owner NOT IN"
         f" (SELECT worker_id FROM workers WHERE lease_until > :now){alone})",
         queued=int(advance(RunState.RUNNING, Transition.RELEASE)),
         running=int(RunState.RUNNING),
@@ -101,8 +101,8 @@ def release_lost(tx: Transaction, survivor: WorkerId | None = None) -> int:
 def force_cancelled(tx: Transaction, grace: int) -> int:
     """Take runs from owners that did not stop them within `grace` microseconds of the cancel (SEMANTICS 15)."""
     return tx.run(
-        "UPDATE runs SET state = :queued, fence = fence + 1 WHERE state = :running AND cancel_sequence > 0"
-        " AND cancel_time < :before",
+        "UPDATE runs SET state = :queued, attempt = attempt + 1, fence = fence + 1 WHERE state = :running"
+        " AND cancel_sequence > 0 AND cancel_time < :before",
         queued=int(advance(RunState.RUNNING, Transition.RELEASE)),
         running=int(RunState.RUNNING),
         before=tx.now - grace,
@@ -112,7 +112,8 @@ def force_cancelled(tx: Transaction, grace: int) -> int:
 def _take(tx: Transaction, worker_id: WorkerId, row: tuple[str, str, str, int]) -> Claim | None:
     tenant, thread, run, fence = row
     taken = tx.row(
-        "UPDATE runs SET state = :running, fence = fence + 1, attempt = attempt + 1, append_number = 0,"
+        "UPDATE runs SET state = :running, fence = fence + 1, append_number = 0,"
+        " attempt = CASE WHEN attempt = 0 THEN 1 ELSE attempt END,"
         " owner = :worker, start_time = CASE WHEN start_time = 0 THEN :now ELSE start_time END"
         " WHERE tenant = :tenant AND run_id = :run AND state = :queued AND fence = :fence RETURNING fence, attempt",
         running=int(advance(RunState.QUEUED, Transition.CLAIM)),

@@ -49,6 +49,7 @@ class Follower:
         self._events = 0
         self._bytes = 0
         self._overrun = False
+        self._holds_large = False
         self.doorbell = asyncio.Event()
 
     def __enter__(self) -> "Follower":
@@ -58,7 +59,7 @@ class Follower:
         self._followers.remove(self._key, self)
 
     def put_event(self, event: Event) -> None:
-        """Queue a fact; the first is always admitted, whatever its size."""
+        """Queue a fact. One is always admitted, whatever its size and wherever it stands."""
         self._admit(event, len(event.raw), 1)
 
     def put_delta(self, delta: Delta) -> None:
@@ -81,20 +82,23 @@ class Follower:
         taken = list(self._items)
         self._items.clear()
         self._events = self._bytes = 0
+        self._holds_large = False
         self.doorbell.clear()
         return taken
 
     def _admit(self, item: Item, size: int, events: int) -> None:
         if self._overrun:
             return
-        full = self._events + events > MOST_EVENTS or self._bytes + size > MOST_BYTES
-        if full and self._items:
+        free = size > MOST_BYTES and not self._holds_large
+        charge = 0 if free else size
+        if self._events + events > MOST_EVENTS or self._bytes + charge > MOST_BYTES:
             self._overrun = True
             self._items.clear()
         else:
             self._items.append(item)
             self._events += events
-            self._bytes += size
+            self._bytes += charge
+            self._holds_large = self._holds_large or free
         self.doorbell.set()
 
 

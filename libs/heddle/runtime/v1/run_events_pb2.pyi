@@ -165,7 +165,7 @@ class RunStarted(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     TOOLS_DIGEST_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
-    """Which claim, from 1."""
+    """Which attempt, from 1; one more each time the run's worker was lost."""
     fence: _builtins.int
     """Fence of the claim."""
     worker_id: _builtins.str
@@ -230,7 +230,7 @@ class RunResumed(_message.Message):
     FENCE_FIELD_NUMBER: _builtins.int
     WORKER_ID_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
-    """Which claim, from 1."""
+    """Which attempt, from 1; one more each time the run's worker was lost."""
     fence: _builtins.int
     """Fence of the claim."""
     worker_id: _builtins.str

@@ -331,7 +331,7 @@ class Run(_message.Message):
     state: Global___RunState.ValueType
     """Output only. Where it stands."""
     attempt: _builtins.int
-    """Output only. How often a worker has claimed it; from 1 after the first claim."""
+    """Output only. Which attempt at it: 1 from the first claim on, and one more each time its worker was lost."""
     request_id: _builtins.str
     """Output only. Request that started it."""
     model: _builtins.str

@@ -156,7 +156,7 @@ class RunView(_message.Message):
     state: _run_pb2.RunState.ValueType
     """Output only. Where it stands."""
     attempt: _builtins.int
-    """Output only. Latest claim, from 1; zero before the first."""
+    """Output only. Which attempt at it: 1 from the first claim on, and one more each time its worker was lost."""
     steps: _builtins.int
     """Output only. Steps that it has begun."""
     message_id: _builtins.str
