@@ -2,8 +2,11 @@
 
     cp -r libs services /tmp/before/; ...change...; python bench/compare.py /tmp/before [AFTER] [--clients 64]
 
-Prints for each concurrency the median of the ratios pair by pair, of turns per second and of processor time per turn.
-The second is the one to trust where others are at work on the machine. --set NAME=VALUE gives the second tree a
+Prints for each concurrency the ratios pair by pair and their median, of turns per second, of processor time per turn
+and of p50. Compare a tree with a copy of itself first: that spread is what the machine makes of nothing, and a ratio
+within it says nothing. Processor time is steadier than turns per second, but less of it is no gain by itself: judge by
+turns per second, decide on the number of pairs beforehand, and count them all.
+--set NAME=VALUE gives the second tree a
 setting, to compare one tree with itself under another setting.
 """
 

@@ -66,6 +66,7 @@ def has_bus() -> bool:
     done = subprocess.run(
         [PYTHON, "-m", "heddle_cli", "up", "--print-config"],
         capture_output=True,
+        check=False,
         text=True,
         env=processes.environment(),
         timeout=60,

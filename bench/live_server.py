@@ -34,8 +34,7 @@ def speak_on_a_clock(pieces: int, per_second: float) -> None:
         said: list[str] = []
         for place in range(1, pieces + 1):
             due = began + place / per_second
-            while (left := due - time.monotonic()) > 0:
-                await asyncio.sleep(left)
+            await asyncio.sleep(max(due - time.monotonic(), 0))
             piece = f"{due:.6f} "
             said.append(piece)
             yield TextDelta(piece)

@@ -135,7 +135,9 @@ def main() -> None:
         f"a turn there {found['turn_long_ms']:.1f} ms, on a fresh thread {found['turn_fresh_ms']:.1f} ms:"
         f" {found['turn_ratio']:.2f} times"
     )
-    print(f"GetSnapshot {found['snapshot_long_ms']:.1f} ms, of a thread of one turn {found['snapshot_short_ms']:.1f} ms")
+    print(
+        f"GetSnapshot {found['snapshot_long_ms']:.1f} ms, of a thread of one turn {found['snapshot_short_ms']:.1f} ms"
+    )
     print(f"replay to one client {found['replay_per_second']:.0f} events/s")
 
 

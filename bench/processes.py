@@ -76,7 +76,7 @@ def serving(command: Sequence[str], log: Path, env: Mapping[str, str], patience:
 
 def figures(command: Sequence[str], patience: float) -> dict[str, Any]:
     """What a child prints as one line of JSON before it ends."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=patience, env=environment())
+    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=patience, env=environment())
     if done.returncode:
         raise Failed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

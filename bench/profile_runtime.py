@@ -19,6 +19,7 @@ FOLDER = "HEDDLE_BENCH_PROFILES"
 
 def serve_profiled(folder: Path) -> int:
     """`heddle up`, with a profile of each thread that matters left in `folder`."""
+    import heddle_cli.serving  # noqa: F401 - imported before the profile begins, as is all that it needs
     from heddle_cli.__main__ import main
     from heddle_database.sqlite import SqliteDatabase
 

@@ -45,7 +45,7 @@ def page(told: dict[str, Any], clients: list[int]) -> str:
     return f"""# Reference turns: Heddle beside the ceiling
 
 Written by `{told["command"]}`, which began at {told["began"]}. Figures of another machine or another day cannot be
-compared; ratios of one run can.
+compared; ratios of one run can, where the machine was quiet: look at the load, and at the spread below.
 
 * Machine: {machine["processor"]}, {machine["cores"]} cores, {machine["memory_gib"]} GiB, Linux {machine["kernel"]}.
   Load {_load(machine["load"])} before, {_load(machine["load_after"])} after; {machine["stolen"]:.1%} of the
@@ -88,7 +88,9 @@ def _goals(told: dict[str, Any], clients: list[int]) -> list[str]:
     for name in (each for each in told["pragmas"] if not each.startswith("ceiling")):
         found = told["summary"][name]
         if 64 in clients:
-            lines.append(_goal(name, "c=64, turns/s at least 0.6 of the ceiling", found[64]["per_second_ratio"], 0.6, 1))
+            lines.append(
+                _goal(name, "c=64, turns/s at least 0.6 of the ceiling", found[64]["per_second_ratio"], 0.6, 1)
+            )
         if 1 in clients:
             lines.append(_goal(name, "c=1, p50 at most 2 times the ceiling", found[1]["p50_ms_ratio"], 2.0, -1))
             first = found[1]["first_p50_ms"] / max(told["summary"]["unary_p50_ms"], 1e-9)

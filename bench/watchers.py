@@ -31,27 +31,29 @@ SETTLED = 3.0
 
 def measure(watchers: int) -> dict[str, Any]:
     """So many watchers, spread over a hundred threads."""
-    with tempfile.TemporaryDirectory() as name:
-        with running_heddle(Target(tool="built-in"), Path(name)) as heddle:
-            command = [PYTHON, str(BENCH / "watchers.py"), "--be-client", heddle.address, "--watchers", str(watchers)]
-            client = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=processes.environment()
-            )
-            assert client.stdin is not None and client.stdout is not None
-            try:
-                json.loads(client.stdout.readline())  # threads are made, a few watchers came and went
-                before = _memory(heddle.child.pid)
-                client.stdin.write("watch\n")
-                client.stdin.flush()
-                opened = json.loads(client.stdout.readline())
-                during = _memory(heddle.child.pid)
-                client.stdin.close()
-                client.wait(60)
-                after = _memory(heddle.child.pid)
-            finally:
-                if client.poll() is None:
-                    client.kill()
-                    client.wait()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        running_heddle(Target(tool="built-in"), Path(name)) as heddle,
+    ):
+        command = [PYTHON, str(BENCH / "watchers.py"), "--be-client", heddle.address, "--watchers", str(watchers)]
+        client = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=processes.environment()
+        )
+        assert client.stdin is not None and client.stdout is not None
+        try:
+            json.loads(client.stdout.readline())  # threads are made, a few watchers came and went
+            before = _memory(heddle.child.pid)
+            client.stdin.write("watch\n")
+            client.stdin.flush()
+            opened = json.loads(client.stdout.readline())
+            during = _memory(heddle.child.pid)
+            client.stdin.close()
+            client.wait(60)
+            after = _memory(heddle.child.pid)
+        finally:
+            if client.poll() is None:
+                client.kill()
+                client.wait()
     watching = max(opened["watching"], 1)
     return {
         **opened,

@@ -64,7 +64,8 @@ class Sender:
         """Send a request as it is; the refusal, or None. Of a stream, the first frame is waited for."""
         try:
             if rpc.streams:
-                call: Any = self.channel.unary_stream(rpc.path)(raw, metadata=self.metadata, timeout=_ANSWERS_WITHIN)
+                channel: Any = self.channel
+                call = channel.unary_stream(rpc.path)(raw, metadata=self.metadata, timeout=_ANSWERS_WITHIN)
                 try:
                     await call.read()
                     if call.done():
@@ -79,7 +80,7 @@ class Sender:
 
 
 async def send_all(
-    rpcs: list[Rpc], cases: int, seed: int, own: Sender, foreign: LivingWorld, *, at_once: int = AT_ONCE
+    rpcs: list[Rpc], cases: int, seed: int, own: Sender, foreign: LivingWorld, tools: str, *, at_once: int = AT_ONCE
 ) -> list[Tally]:
     """Send `cases` requests to each RPC, each in a tenant of its own, and look at every answer."""
     tallies = [Tally(rpc) for rpc in rpcs]
@@ -93,7 +94,7 @@ async def send_all(
             tally, begin, end = waiting.get_nowait()
             random = Random(f"{seed} {tally.rpc.path} {begin}")
             sender = own.acting_as(f"tenant{tallies.index(tally)}/ann")
-            world = LivingWorld(sender.channel, sender.metadata, f"w{begin}")
+            world = LivingWorld(sender.channel, sender.metadata, f"w{begin}", tools)
             made = Cases(tally.rpc, random, await world.prepare(), foreign)
             for number in range(begin, end):
                 await _send(sender, tally, made.case(number))

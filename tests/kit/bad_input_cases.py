@@ -27,7 +27,12 @@ _MARK = "\x01MARK\x01"
 
 _MARK_BYTES = _MARK.encode()
 
-_NO_UTF8 = (b"\xed\xa0\x80\xed\xb0\x80", b"\xff\xfe\xfd\xfc\xfb\xfa", b"\xc0\x80\xc0\x80\xc0\x80", b"\xf8\x88\x80\x80\x80\x80")
+_NO_UTF8 = (
+    b"\xed\xa0\x80\xed\xb0\x80",
+    b"\xff\xfe\xfd\xfc\xfb\xfa",
+    b"\xc0\x80\xc0\x80\xc0\x80",
+    b"\xf8\x88\x80\x80\x80\x80",
+)
 """A pair of surrogates, no characters at all, overlong forms: each as long as the mark."""
 
 _TEXTS: Sequence[str] = (
@@ -85,7 +90,15 @@ _JSONS: Sequence[str] = (
 
 _NUMBERS = (0, 1, -1, 2, 7, 61, 100, 101, 1_000, 1_001, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63), 2**53 + 1)
 _FLOATS = (0.0, -0.0, float("nan"), float("inf"), float("-inf"), 1e308, -1.0, 5e-324)
-_MODELS = ("scripted:../../../etc/passwd", "scripted:", "openai:gpt-5", "local:", "compatible:x/y", ":", "scripted:nothing")
+_MODELS = (
+    "scripted:../../../etc/passwd",
+    "scripted:",
+    "openai:gpt-5",
+    "local:",
+    "compatible:x/y",
+    ":",
+    "scripted:nothing",
+)
 _ORDERS = ("create_time", "create_time desc", "title", "title desc", "password", "create_time; --", "a" * 500)
 
 _SLOW = frozenset({"wait_seconds"})
@@ -143,7 +156,6 @@ class Cases:
                 self._set(message, field, depth, good=good)
 
     def _set(self, message: Any, field: FieldDescriptor, depth: int, *, good: float) -> None:
-        random = self._random
         if is_map(field):
             for _ in range(self._count(3, 100, good)):
                 self._set_entry(getattr(message, field.name), field, good=good)
@@ -208,7 +220,9 @@ class Cases:
         fits = random.random() < good
         match field.cpp_type:
             case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
-                return random.randbytes(8 if fits else random.choice((0, 1, 1_000, _MIB + 1 if self._heavy == "long" else 99)))
+                return random.randbytes(
+                    8 if fits else random.choice((0, 1, 1_000, _MIB + 1 if self._heavy == "long" else 99))
+                )
             case FieldDescriptor.CPPTYPE_STRING:
                 return self._texts[fits](field)
             case FieldDescriptor.CPPTYPE_BOOL:
@@ -244,10 +258,12 @@ class Cases:
         if name == "order_by":
             return random.choice(("", "create_time", "create_time desc"))
         if name == "grpc_target":
-            return "127.0.0.1:1"
+            return self.own.tools
         if name == "name" or is_id(field):
             return f"name-{random.randint(0, 9)}"
-        return "" if name in ("etag", "resolution_token", "category") else f"words\nkind={random.choice(('say', 'time'))}"
+        return (
+            "" if name in ("etag", "resolution_token", "category") else f"words\nkind={random.choice(('say', 'time'))}"
+        )
 
     def _bad_text(self, field: FieldDescriptor) -> str:
         random, name = self._random, field.name
@@ -273,7 +289,7 @@ class Cases:
     def _spoil(self, message: Any) -> None:
         """Make one field of a good request a bad one, at any depth."""
         random = self._random
-        target = message
+        target: Any = message
         while True:
             inner = [value for _, value in target.ListFields() if isinstance(value, Message)]
             if not inner or random.random() < 0.4:
@@ -281,7 +297,7 @@ class Cases:
             target = random.choice(inner)
         fields = [field for field in target.DESCRIPTOR.fields if field.name != "request_id" or random.random() < 0.2]
         if fields:
-            field = random.choice(fields)
+            field: FieldDescriptor = random.choice(fields)
             target.ClearField(field.name)
             self._set(target, field, _DEEPEST - 1, good=0.0)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import grpc
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -28,7 +29,7 @@ class Rpc:
 
     @property
     def descriptor(self) -> Descriptor:
-        return self.request.DESCRIPTOR
+        return cast("Descriptor", self.request.DESCRIPTOR)
 
 
 def served_rpcs(address: str) -> list[Rpc]:

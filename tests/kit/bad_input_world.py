@@ -37,10 +37,11 @@ _ENQUEUE = ConflictPolicy.CONFLICT_POLICY_ENQUEUE
 class LivingWorld:
     """What one tenant has, by the name of the field that would name it: `thread_id`, `run_id`, `page_token`."""
 
-    def __init__(self, channel: grpc.aio.Channel, metadata: Metadata, name: str) -> None:
-        """`name` begins every id that is made here."""
+    def __init__(self, channel: grpc.aio.Channel, metadata: Metadata, name: str, tools: str) -> None:
+        """`name` begins every id that is made here; at `tools` a provider answers."""
         self.ids: dict[str, list[str]] = defaultdict(list)
         self.name = name
+        self.tools = tools
         self.last_sequence = 0
         self._stubs = RuntimeStubs.on(channel)
         self._metadata = metadata
@@ -89,7 +90,7 @@ class LivingWorld:
             except grpc.aio.AioRpcError as error:
                 assert error.code() is grpc.StatusCode.ALREADY_EXISTS, error
         await self._call(agents.ArchiveAgent, ArchiveAgentRequest(agent_id=f"{self.name}-old"))
-        provider = ToolProvider(provider_id=f"{self.name}-tools", grpc_target="127.0.0.1:1")
+        provider = ToolProvider(provider_id=f"{self.name}-tools", grpc_target=self.tools)
         await self._call(providers.CreateToolProvider, CreateToolProviderRequest(provider=provider))
 
     async def _turn(self, thread: str, kind: str, *, wait: int = 10) -> Any:

@@ -292,5 +292,3 @@ def _message(event: Logged, role: MessageRole.ValueType, message_id: str, conten
         content=content,
         create_time=moment(event.commit_time),
     )
-
-

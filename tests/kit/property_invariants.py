@@ -18,6 +18,9 @@ _AFTER_CANCEL = (
     "step_completed",  # the bill of the step that was cut short
 )
 
+_ONLY_READ = ("builtin/current_time", "builtin/ask_user")
+"""Tools of the suite that may be dispatched again after a crash (P8)."""
+
 _STATES = {
     "run_completed": RunState.RUN_STATE_COMPLETED,
     "run_failed": RunState.RUN_STATE_FAILED,
@@ -39,6 +42,7 @@ def check_invariants(tables: Tables) -> None:
             _check_cancel(where, events)
             _check_calls(where, events)
             _check_steps(where, events)
+            _check_plans(where, events)
     _check_inputs(tables)
     _check_requests(tables)
 
@@ -107,7 +111,7 @@ def _check_calls(where: str, events: list[Logged]) -> None:
                 assert told.call_id in open_calls, f"{at}: {told.call_id} is not open"
                 open_calls[told.call_id] += 1
                 assert told.attempt == open_calls[told.call_id], f"{at}: dispatch {told.attempt} of {told.call_id}"
-                assert told.attempt == 1 or "current_time" in told.tool, f"{at}: {told.tool} was dispatched again"
+                assert told.attempt == 1 or told.tool in _ONLY_READ, f"{at}: {told.tool} was dispatched again"
             case "tool_call_completed":
                 assert told.call_id in open_calls, f"{at}: a second result of {told.call_id}"
                 assert told.outcome, f"{at}: {told.call_id} ended without an outcome"
@@ -142,6 +146,16 @@ def _check_steps(where: str, events: list[Logged]) -> None:
             case _:
                 pass
     assert len(messages) == len(set(messages)), f"{where}: a message was completed twice: {messages}"
+
+
+def _check_plans(where: str, events: list[Logged]) -> None:
+    """Only the version that was put forward last is approved: what was seen is what is done."""
+    version = 0
+    for event in events:
+        if event.kind in ("plan_proposed", "plan_revised"):
+            version = event.payload.plan.version
+        elif event.kind == "plan_approved":
+            assert event.payload.version == version, f"{where}: {event.payload.version} approved, {version} proposed"
 
 
 def _asked(events: list[Logged]) -> set[str]:

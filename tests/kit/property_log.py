@@ -5,7 +5,7 @@ Nothing of the runtime is imported: the layout of the tables and the rule of the
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +102,7 @@ def read_tables(database: Path, tenant: str) -> Tables:
             row[0]: RunRow(*row) for row in rows("SELECT run_id, thread_id, state, request_sequence FROM runs", tenant)
         }
         asked = rows("SELECT principal, method, request_id, run_id, cancelled FROM requests", tenant)
-        requests = [RequestRow(*row[:4], bool(row[4])) for row in asked]
+        requests = [RequestRow(row[0], row[1], row[2], row[3], bool(row[4])) for row in asked]
         inputs = {row[0]: InputRow(*row) for row in rows("SELECT input_id, run_id, state FROM inputs", tenant)}
     return Tables(tenant, threads, logs, runs, requests, inputs)
 
@@ -143,7 +143,7 @@ def _logged(row: Any) -> Logged:
 
 
 @contextmanager
-def _reading(database: Path) -> Iterator[Any]:
+def _reading(database: Path) -> Generator[Any]:
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)) as connection:
         connection.execute("BEGIN")
 

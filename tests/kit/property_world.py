@@ -43,11 +43,22 @@ ANN, BOB = "ann", "bob"
 STRANGERS = "strangers"
 """A tenant that owns nothing."""
 
+REPEATABLE = {
+    "CancelRun": "agent_runtime",
+    "RetryRun": "runs",
+    "ForkThread": "threads",
+    "ArchiveThread": "threads",
+    "UnarchiveThread": "threads",
+    "RedactMessage": "threads",
+}
+"""Commands beside the turns and answers, with their services."""
+
 TERMINAL = (RunState.RUN_STATE_COMPLETED, RunState.RUN_STATE_FAILED, RunState.RUN_STATE_CANCELLED)
 OPEN = (RunState.RUN_STATE_QUEUED, RunState.RUN_STATE_RUNNING, RunState.RUN_STATE_WAITING)
 
 _SETTLES_WITHIN = 25.0
 """Seconds until all runs have ended that were cancelled: 10 by P13, and a slow machine."""
+
 
 class World:
     """The clients of one tenant, and what they know."""
@@ -100,7 +111,9 @@ class World:
             self._note_run(told.response.run)
         return told
 
-    async def stream(self, thread_id: str, kind: str, policy: ConflictPolicy.ValueType, *, end_on_waiting: bool) -> None:
+    async def stream(
+        self, thread_id: str, kind: str, policy: ConflictPolicy.ValueType, *, end_on_waiting: bool
+    ) -> None:
         """Start a turn with a stream."""
         unary = self._request(thread_id, kind, policy)
         self.turns.append(unary)
@@ -154,6 +167,19 @@ class World:
             self._note_run(told.response.run)
         elif told.outcome is Outcome.REFUSED:
             assert told.reason in ("ILLEGAL_TRANSITION", "THREAD_IS_ARCHIVED"), f"{told}"
+
+    async def repeat_any(self, before: Told) -> None:
+        """Send a command that was acknowledged again to the letter: the first answer comes, and nothing happens."""
+        again = await self.ann.call(REPEATABLE[before.method], before.method, before.request)
+        if again.outcome is Outcome.UNKNOWN:
+            return
+        assert again.done, f"{again}: it was acknowledged before"
+        for name in ("cancelled", "sequence"):
+            one, other = (getattr(each.response, name, None) for each in (before, again))
+            assert one == other, f"{again}: first {one}, now {other}"
+        for name in ("run", "thread"):
+            one, other = (getattr(getattr(each.response, name, None), f"{name}_id", "") for each in (before, again))
+            assert one == other, f"{again}: first {one}, now {other}"
 
     # --- streams ---
 
@@ -314,7 +340,9 @@ class World:
         return tables
 
     async def _open_runs(self) -> Sequence[Any]:
-        told = await self.ann.read("runs", "ListRuns", ListRunsRequest(states=OPEN, page_size=1000, order_by="create_time"))
+        told = await self.ann.read(
+            "runs", "ListRuns", ListRunsRequest(states=OPEN, page_size=1000, order_by="create_time")
+        )
         return told.runs
 
     async def _head(self, thread_id: str) -> int:

@@ -22,6 +22,7 @@ from heddle.runtime.v1.run_pb2 import RunState
 from heddle.runtime.v1.turn_pb2 import ConflictPolicy
 from heddle_client.stubs import RuntimeStubs
 from heddle_grpc.api_keys import mint
+from tests.kit import tool_servers
 from tests.kit.bad_input_batches import Sender, send_all
 from tests.kit.bad_input_cases import Cases
 from tests.kit.bad_input_checks import comparable
@@ -29,11 +30,13 @@ from tests.kit.bad_input_contract import Rpc, id_fields, served_rpcs
 from tests.kit.bad_input_world import LivingWorld
 from tests.kit.property_process import ServerProcess, Zygote
 from tests.kit.property_scenario import scenario, turn
+from tests.kit.tool_servers import ToolServer, read_only, result, says
 
 SEED = int(os.environ.get("HEDDLE_BAD_INPUT_SEED") or secrets.randbits(32))
-CASES = int(os.environ.get("HEDDLE_BAD_INPUT_CASES", "2000"))
+CASES = int(os.environ.get("HEDDLE_BAD_INPUT_CASES", "1000"))
 
 SCOPES = ("runtime.run", "runtime.read", "runtime.manage", "act_as")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -50,24 +53,27 @@ def zygote() -> Iterator[Zygote]:
 class Served:
     """A server of two tenants, and a caller from each."""
 
-    def __init__(self, server: ServerProcess, channel: grpc.aio.Channel, tokens: list[str]) -> None:
+    def __init__(self, server: ServerProcess, channel: grpc.aio.Channel, tokens: list[str], tools: str) -> None:
         self.server = server
+        self.tools = tools
+        """Address of a tool provider."""
         self.channel = channel
         self.own, self.other = (Sender(channel, (("authorization", f"Bearer {token}"),)) for token in tokens)
 
     async def world(self, sender: Sender, name: str) -> LivingWorld:
-        return await LivingWorld(self.channel, sender.metadata, name).prepare()
+        return await LivingWorld(self.channel, sender.metadata, name, self.tools).prepare()
 
     async def check_health(self) -> None:
         """It serves, and a good turn ends well."""
         asked = health_pb2.HealthCheckRequest()
-        health = await health_pb2_grpc.HealthStub(self.channel).Check(asked, timeout=10)
+        stub: Any = health_pb2_grpc.HealthStub(self.channel)
+        health = await stub.Check(asked, timeout=10)
         assert health.status == health_pb2.HealthCheckResponse.SERVING
         good = turn("at last", "say", ConflictPolicy.CONFLICT_POLICY_ENQUEUE)
         good.ClearField("agent")
         request = StartTurnRequest(request_id=f"good-{secrets.token_hex(4)}", turn=good, wait_seconds=20)
-        stub = RuntimeStubs.on(self.channel).agent_runtime
-        told = await stub.StartTurn(request, metadata=self.own.metadata, timeout=30)
+        runtime = RuntimeStubs.on(self.channel).agent_runtime
+        told = await runtime.StartTurn(request, metadata=self.own.metadata, timeout=30)
         assert told.run.state == RunState.RUN_STATE_COMPLETED, f"{told}"
 
     def check_log(self) -> None:
@@ -81,26 +87,28 @@ class Served:
 @asynccontextmanager
 async def serving(zygote: Zygote, folder: Path) -> AsyncGenerator[Served]:
     """A server with API keys for two tenants."""
-    folder.mkdir()
     file, keys = folder / "everything.yaml", folder / "keys.json"
-    file.write_text(scenario())
     minted = [mint(tenant, "ann", SCOPES) for tenant in ("acme", "globex")]
-    keys.write_text(json.dumps([record.model_dump(mode="json") for _, record in minted]))
-    settings = {
-        "MODEL": f"scripted:{file}",
-        "IDENTITY__API_KEYS_FILE": str(keys),
-        "TURNS__TURNS_PER_MINUTE": "0",
-        "TOOLS__PROVIDER_TARGETS": '["127.0.0.1:1"]',
-        "LOG_LEVEL": "WARNING",
-    }
-    server = ServerProcess(zygote, folder, settings)
-    await server.start()
-    options = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0))
-    try:
-        async with grpc.aio.insecure_channel(server.address, options=options) as channel:
-            yield Served(server, channel, [token for token, _ in minted])
-    finally:
-        server.kill()
+    tools = ToolServer()
+    tools.offer(read_only("look"), says(result("a window")))
+    options = (("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0))
+    async with tool_servers.serving(tools):
+        settings = {
+            "MODEL": f"scripted:{file}",
+            "IDENTITY__API_KEYS_FILE": str(keys),
+            "TURNS__TURNS_PER_MINUTE": "0",
+            "TOOLS__PROVIDER_TARGETS": json.dumps([tools.address]),
+            "LOG_LEVEL": "WARNING",
+        }
+        server = ServerProcess(zygote, folder, settings)
+        file.write_text(scenario())
+        keys.write_text(json.dumps([record.model_dump(mode="json") for _, record in minted]))
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(server.address, options=options) as channel:
+                yield Served(server, channel, [token for token, _ in minted], tools.address)
+        finally:
+            server.kill()
 
 
 @pytest.mark.slow
@@ -113,7 +121,7 @@ async def test_no_request_whatever_gets_anything_but_an_answer_or_a_refusal_that
         rpcs = served_rpcs(served.server.address)
         assert any(rpc.name == "StartTurn" for rpc in rpcs)
         foreign = await served.world(served.other, "foreign")
-        tallies = await send_all(rpcs, CASES, SEED, served.own, foreign)
+        tallies = await send_all(rpcs, CASES, SEED, served.own, foreign, served.tools)
         for tally in tallies:
             print(tally)
         faults = [fault for tally in tallies for fault in tally.faults]

@@ -22,7 +22,7 @@ from heddle.runtime.v1.turn_pb2 import ConflictPolicy
 from tests.kit.property_answers import HOWS, answer, answer_again
 from tests.kit.property_process import ServerProcess, Zygote
 from tests.kit.property_scenario import KINDS, scenario
-from tests.kit.property_world import World
+from tests.kit.property_world import REPEATABLE, World
 
 SEED = int(os.environ.get("HEDDLE_PROPERTY_SEED") or secrets.randbits(32))
 EXAMPLES = int(os.environ.get("HEDDLE_PROPERTY_EXAMPLES", "200"))
@@ -134,6 +134,12 @@ class RuntimeMachine(RuleBasedStateMachine):
         if self.world.turns:
             request = self.world.turns[pick % len(self.world.turns)]
             self.do(self.world.reuse(request) if reuse else self.world.repeat(request))
+
+    @rule(pick=PICK)
+    def repeat_any(self, pick: int) -> None:
+        done = [told for told in self.world.journal if told.done and told.method in REPEATABLE]
+        if done:
+            self.do(self.world.repeat_any(done[pick % len(done)]))
 
     @rule(pick=PICK, place=PLACE, end_on_waiting=st.booleans())
     def rejoin(self, pick: int, place: float, end_on_waiting: bool) -> None:

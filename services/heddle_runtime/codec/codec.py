@@ -15,7 +15,7 @@ import heddle_runtime.threads.settings as settings
 from heddle.common.v1 import content_pb2, usage_pb2
 from heddle.runtime.v1 import call_events_pb2, event_pb2, input_pb2, run_pb2, thread_pb2, tool_call_pb2, turn_pb2
 from heddle_core.ids import ThreadId
-from heddle_runtime.codec.mapping import MessageMapping, timestamp
+from heddle_runtime.codec.mapping import MessageMapping, fill_timestamp
 from heddle_runtime.threads.timeline import case_name
 
 
@@ -108,12 +108,18 @@ def payload_value(stored: bytes) -> events.Payload:
 
 def event_message(thread_id: ThreadId, event: events.Event) -> event_pb2.ThreadEvent:
     """The event as clients see it: the stored payload under its envelope."""
-    message = event_pb2.ThreadEvent.FromString(event.raw)
+    message = event_pb2.ThreadEvent()
+    fill_event_message(message, thread_id, event)
+    return message
+
+
+def fill_event_message(message: event_pb2.ThreadEvent, thread_id: ThreadId, event: events.Event) -> None:
+    """Make an empty message the event as clients see it: in its place, which spares a copy."""
+    message.MergeFromString(event.raw)
     message.thread_id = thread_id
     message.sequence = event.sequence
     message.run_id = event.run_id
-    message.commit_time.CopyFrom(timestamp(event.commit_time))
+    fill_timestamp(message.commit_time, event.commit_time)
     message.previous_hash = event.previous_hash
     message.hash = event.hash
     message.redacted = event.redacted
-    return message

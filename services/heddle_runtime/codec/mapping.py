@@ -33,6 +33,12 @@ def timestamp(micros: int) -> Timestamp:
     return Timestamp(seconds=seconds, nanos=rest * 1_000)
 
 
+def fill_timestamp(stamp: Timestamp, micros: int) -> None:
+    """Set a Timestamp in its place to microseconds since the epoch."""
+    stamp.seconds, rest = divmod(micros, MICROS_PER_SECOND)
+    stamp.nanos = rest * 1_000
+
+
 def micros(stamp: Timestamp) -> Micros:
     """A Timestamp as microseconds since the epoch; finer parts are dropped."""
     return Micros(stamp.seconds * MICROS_PER_SECOND + stamp.nanos // 1_000)
@@ -99,11 +105,16 @@ class MessageMapping:
             differing = sorted(set(names) ^ set(proto_names))
             raise FieldMismatch(f"{cls.__name__} and {descriptor.full_name} differ in {', '.join(differing)}")
         plans = [(name, *self._field(hints[name])) for name in names]
-        scalars = [name for name, encode, _, _ in plans if encode is None]
+        tells_presence = {field.name for field in descriptor.fields if field.has_presence}
+        scalars = [name for name, encode, _, _ in plans if encode is None and name not in tells_presence]
+        present = [name for name, encode, _, _ in plans if encode is None and name in tells_presence]
         converted = [(name, encode) for name, encode, _, _ in plans if encode is not None]
 
         def encode_message(value: Any) -> Message:
-            arguments: dict[str, Any] = {name: getattr(value, name) for name in scalars}
+            # What a field reads as when it is unset need not be set, where nobody can tell the difference.
+            arguments: dict[str, Any] = {name: given for name in scalars if (given := getattr(value, name))}
+            for name in present:
+                arguments[name] = getattr(value, name)
             for name, convert in converted:
                 given = getattr(value, name)
                 if given is not None and given != ():

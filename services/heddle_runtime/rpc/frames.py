@@ -7,11 +7,10 @@ from datetime import timedelta
 from random import Random
 
 from heddle.runtime.v1 import stream_pb2
-from heddle.runtime.v1.event_pb2 import ThreadEvent
 from heddle_core.errors import Draining, SlowReader, StreamRotated
 from heddle_core.ids import ThreadId
 from heddle_grpc.drain import Drain
-from heddle_runtime.codec.codec import event_message
+from heddle_runtime.codec.codec import fill_event_message
 from heddle_runtime.codec.cuts import cut
 from heddle_runtime.threads.deltas import Delta
 from heddle_runtime.threads.events import Event
@@ -73,7 +72,7 @@ class Streams:
             if over(batch.items, batch.caught_up):
                 yield _closing(stream_pb2.CLOSING_REASON_SETTLED, reading.cursor)
                 return
-        if opening.head_sequence:
+        if opening.head_sequence and not opening.fresh:
             yield _checkpoint(reading.cursor)
         async for frame in self._live(reading, follower, opening, over, deltas):
             yield frame
@@ -170,13 +169,15 @@ def _frames(thread_id: ThreadId, batch: Batch, deltas: bool) -> Iterator[Frame]:
 
 
 def _event_frame(thread_id: ThreadId, events: Iterable[Event]) -> Frame:
-    return Frame(events=stream_pb2.EventBatch(events=[_event(thread_id, each) for each in events]))
-
-
-def _event(thread_id: ThreadId, event: Event) -> ThreadEvent:
-    message = event_message(thread_id, event)
-    cut(message, FRAME_BYTES, f"event {event.sequence} of thread {thread_id}: call ListEvents with include_raw")
-    return message
+    frame = Frame()
+    batch = frame.events.events
+    for each in events:
+        message = batch.add()  # filled in its place: a message that is handed to another is copied, deep
+        fill_event_message(message, thread_id, each)
+        if len(each.raw) > FRAME_BYTES:
+            whole = f"event {each.sequence} of thread {thread_id}: call ListEvents with include_raw"
+            cut(message, FRAME_BYTES, whole)
+    return frame
 
 
 def _delta_frame(words: Iterable[Delta]) -> Frame:

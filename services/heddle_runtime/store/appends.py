@@ -1,16 +1,15 @@
 """How the owner of a run writes: fenced, in the expected state, at most once per append number (SEMANTICS 13)."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 from heddle_core.errors import RunNotFound, StaleFence
 from heddle_core.ids import RunId
 from heddle_runtime.codec.codec import MAPPING
-from heddle_runtime.runs.run import Run
 from heddle_runtime.runs.state import InputState, RunState, Transition, advance
 from heddle_runtime.store.families import settle_child
 from heddle_runtime.store.input_rows import close_inputs, insert_input
 from heddle_runtime.store.log import Draft, Head, LogWriter, read_events, total_spent
-from heddle_runtime.store.run_rows import COLUMNS, run_value
+from heddle_runtime.store.run_rows import get_run
 from heddle_runtime.threads.accounting import ENDS, admitted_after_cancel
 from heddle_runtime.threads.append import Appended, AppendOutcome, CancelledMeanwhile, Overtaken, OwnerAppend
 from heddle_runtime.threads.events import (
@@ -44,26 +43,37 @@ def append(writer: LogWriter, command: OwnerAppend, drafts: tuple[Draft, ...]) -
     if state.terminal and head.lane_run_id == run.run_id:
         head.lane_run_id = RunId("")
     events = writer.append(head, drafts)
-    ended = _update_run(writer, command, run, state)
+    _update_run(writer, command, run, state)
     for payload in command.payloads:
-        _project(writer, run, payload)
+        _project(writer, command, payload)
     if state.terminal:
-        close_inputs(writer.tx, run)
+        ended = get_run(writer.tx, head.tenant, run.run_id)
+        close_inputs(writer.tx, ended)
         settle_child(writer, ended, state)
     return Appended(events)
 
 
-def _owned(writer: LogWriter, command: OwnerAppend) -> tuple[Run, int]:
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """What an append must know of its run; reading all of it each time would cost more than writing."""
+
+    run_id: RunId
+    state: RunState
+    cancel_sequence: int
+
+
+def _owned(writer: LogWriter, command: OwnerAppend) -> tuple[_Owned, int]:
     claim = command.claim
     row = writer.tx.row(
-        f"SELECT {COLUMNS}, append_number FROM runs WHERE tenant = :tenant AND run_id = :run{writer.tx.row_lock}",
+        "SELECT state, cancel_sequence, fence, append_number FROM runs WHERE tenant = :tenant AND run_id = :run"
+        f"{writer.tx.row_lock}",
         tenant=claim.tenant,
         run=claim.run_id,
     )
     if row is None:
         raise RunNotFound(claim.run_id)
-    run, number = run_value(row[:-1]), row[-1]
-    if run.fence != claim.fence or (run.state is not RunState.RUNNING and number < command.number):
+    run, fence, number = _Owned(claim.run_id, RunState(row[0]), row[1]), row[2], row[3]
+    if fence != claim.fence or (run.state is not RunState.RUNNING and number < command.number):
         raise StaleFence(claim.run_id, claim.fence)
     return run, number
 
@@ -96,23 +106,15 @@ def _state_after(state: RunState, payloads: tuple[Payload, ...]) -> RunState:
     return state
 
 
-def _update_run(writer: LogWriter, command: OwnerAppend, run: Run, state: RunState) -> Run:
+def _update_run(writer: LogWriter, command: OwnerAppend, run: _Owned, state: RunState) -> None:
     spent = total_spent(command.payloads)
-    result, failure, cause = run.result, run.failure, run.cancel_cause
-    for payload in command.payloads:
-        if isinstance(payload, RunCompleted):
-            result = payload.result
-        elif isinstance(payload, RunFailed):
-            failure = payload.failure
-        elif isinstance(payload, RunCancelled):
-            cause = payload.cause
+    ending, how_it_ended = _ending(writer, command.payloads) if state.terminal else ("", {})
     changed = writer.tx.run(
         "UPDATE runs SET state = :state, append_number = :number, input_tokens = input_tokens + :input,"
         " output_tokens = output_tokens + :output, cached_input_tokens = cached_input_tokens + :cached,"
         " reasoning_tokens = reasoning_tokens + :reasoning, model_calls = model_calls + :model_calls,"
-        " tool_calls = tool_calls + :tool_calls, cost = cost + :cost, result = :result,"
-        " failure_reason = :failure_reason, failure_message = :failure_message, cancel_cause = :cause,"
-        " end_time = :ended WHERE tenant = :tenant AND run_id = :run AND fence = :fence AND state = :expected",
+        f" tool_calls = tool_calls + :tool_calls, cost = cost + :cost{ending}"
+        " WHERE tenant = :tenant AND run_id = :run AND fence = :fence AND state = :expected",
         state=int(state),
         number=command.number,
         input=spent.input_tokens,
@@ -122,32 +124,43 @@ def _update_run(writer: LogWriter, command: OwnerAppend, run: Run, state: RunSta
         model_calls=spent.model_calls,
         tool_calls=spent.tool_calls,
         cost=spent.cost,
-        result=MAPPING.encode(result).SerializeToString() if result else None,
-        failure_reason=int(failure.reason) if failure else 0,
-        failure_message=failure.message if failure else "",
-        cause=int(cause),
-        ended=writer.tx.now if state.terminal else 0,
-        tenant=run.tenant,
+        tenant=command.claim.tenant,
         run=run.run_id,
         fence=command.claim.fence,
         expected=int(run.state),
+        **how_it_ended,
     )
     if changed != 1:
         raise StaleFence(run.run_id, command.claim.fence)
-    return replace(run, state=state, usage=run.usage + spent, result=result, failure=failure, cancel_cause=cause)
 
 
-def _project(writer: LogWriter, run: Run, payload: Payload) -> None:
+def _ending(writer: LogWriter, payloads: tuple[Payload, ...]) -> tuple[str, dict[str, object]]:
+    """The columns that only a terminal event sets, with their values."""
+    columns: dict[str, object] = {"end_time": writer.tx.now}
+    match payloads[-1]:
+        case RunCompleted() as completed:
+            columns["result"] = MAPPING.encode(completed.result).SerializeToString()
+        case RunFailed() as failed:
+            columns |= {"failure_reason": int(failed.failure.reason), "failure_message": failed.failure.message}
+        case RunCancelled() as cancelled:
+            columns["cancel_cause"] = int(cancelled.cause)
+        case _:
+            pass
+    return "".join(f", {name} = :{name}" for name in columns), columns
+
+
+def _project(writer: LogWriter, command: OwnerAppend, payload: Payload) -> None:
+    tenant = command.claim.tenant
     match payload:
         case InputRequested():
-            insert_input(writer.tx, run.tenant, payload.input, InputState.PENDING)
+            insert_input(writer.tx, tenant, payload.input, InputState.PENDING)
         case InputResolved():
             writer.tx.run(
                 "UPDATE inputs SET state = :state, resolve_time = :now WHERE tenant = :tenant AND input_id = :input"
                 " AND state <= :pending",
                 state=int(payload.state),
                 now=writer.tx.now,
-                tenant=run.tenant,
+                tenant=tenant,
                 input=payload.input_id,
                 pending=int(InputState.PENDING),
             )

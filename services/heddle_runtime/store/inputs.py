@@ -3,9 +3,9 @@
 import hashlib
 from dataclasses import replace
 
-from heddle_core.errors import InputAlreadyResolved, InputExpired, InputNotFound
+from heddle_core.errors import InputAlreadyResolved, InputExpired, InputNotFound, invalid
 from heddle_core.ids import InputId, TenantId
-from heddle_runtime.codec.codec import MAPPING
+from heddle_runtime.codec.codec import MAPPING, payload_value
 from heddle_runtime.facade.commands import Resolved, ResolveInput
 from heddle_runtime.runs.content import RUNTIME, Actor
 from heddle_runtime.runs.inputs import InputAnswer, InputDecision, InputKind, InputRequest
@@ -14,8 +14,9 @@ from heddle_runtime.runs.state import InputState, RunState, Transition, advance
 from heddle_runtime.store import requests
 from heddle_runtime.store.input_rows import find_input, insert_input
 from heddle_runtime.store.log import LogWriter, draft
+from heddle_runtime.store.marks import PLAN_PROPOSED, PLAN_REVISED
 from heddle_runtime.store.run_rows import get_run
-from heddle_runtime.threads.events import InputResolved, Payload, PlanApproved, WorkUpdated
+from heddle_runtime.threads.events import InputResolved, Payload, PlanApproved, PlanProposed, PlanRevised, WorkUpdated
 
 METHOD = "ResolveInput"
 
@@ -27,6 +28,7 @@ def resolve_input(writer: LogWriter, command: ResolveInput) -> Resolved:
         InputNotFound: there is no such input, or it is another tenant's.
         InputAlreadyResolved: somebody else answered first.
         InputExpired: the clock answered first.
+        InvalidField: a version of a plan is approved that is not up for review.
         RequestIdReused: the request id was used for another answer.
     """
     tenant = command.caller.tenant
@@ -86,7 +88,9 @@ def _settled_before(writer: LogWriter, command: ResolveInput, asked: InputReques
     )
     fingerprint, winner = row if row else (b"", "")
     if fingerprint == _fingerprint(answer) and winner == command.caller.actor.principal:
-        return Resolved(asked, get_run(writer.tx, command.caller.tenant, asked.run_id))
+        run = get_run(writer.tx, command.caller.tenant, asked.run_id)
+        requests.remember(writer.tx, command.caller, command.key, run.run_id, run.thread_id)
+        return Resolved(asked, run)
     if asked.state is InputState.TIMED_OUT:
         raise InputExpired(asked.input_id, asked.default_state.name)
     raise InputAlreadyResolved(asked.input_id, asked.state.name, winner or "the runtime")
@@ -104,6 +108,9 @@ def _settle(
     run = get_run(writer.tx, tenant, asked.run_id)
     if run.cancel_sequence or run.state.terminal:
         raise InputAlreadyResolved(asked.input_id, InputState.CANCELLED.name, "the cancel of its run")
+    payloads: list[Payload] = [InputResolved(asked.input_id, state, answer, actor)]
+    if asked.kind is InputKind.PLAN and state is InputState.APPROVED:
+        payloads.append(PlanApproved(_version_under_review(writer, run, answer), actor))
     resolved = _resolved_value(asked, state, answer, actor, writer)
     won = writer.tx.run(
         "UPDATE inputs SET state = :state, resolve_time = :now, winner = :winner, answer_fingerprint = :fingerprint,"
@@ -119,11 +126,31 @@ def _settle(
     )
     if won != 1:
         raise InputAlreadyResolved(asked.input_id, state.name, _winner(writer, tenant, asked))
-    payloads: list[Payload] = [InputResolved(asked.input_id, state, answer, actor)]
-    if asked.kind is InputKind.PLAN and state is InputState.APPROVED:
-        payloads.append(PlanApproved(answer.plan_version if answer else 0, actor))
     writer.append(head, [draft(run.run_id, payload) for payload in payloads])
     return _wake(writer, run)
+
+
+def _version_under_review(writer: LogWriter, run: Run, answer: InputAnswer | None) -> int:
+    """The version that an approval means: the plan that the run put forward last.
+
+    Raises:
+        InvalidField: the answer names another.
+    """
+    row = writer.tx.row(
+        "SELECT payload FROM events WHERE tenant = :tenant AND thread_id = :thread AND run_id = :run"
+        " AND kind IN (:proposed, :revised) ORDER BY sequence DESC LIMIT 1",
+        tenant=run.tenant,
+        thread=run.thread_id,
+        run=run.run_id,
+        proposed=PLAN_PROPOSED,
+        revised=PLAN_REVISED,
+    )
+    put_forward = payload_value(row[0]) if row else None
+    named = answer.plan_version if answer else 0
+    version = put_forward.plan.version if isinstance(put_forward, PlanProposed | PlanRevised) else named
+    if named not in (0, version):
+        raise invalid("answer.plan_version", f"{version}, the version that is up for review, or zero for it")
+    return version
 
 
 def _wake(writer: LogWriter, run: Run) -> Run:

@@ -51,10 +51,7 @@ def apply(state: ThreadFold, event: e.Event) -> None:
     """
     if event.sequence != state.last_sequence + 1:
         raise OutOfOrder(f"event {event.sequence} of {state.thread_id} cannot follow {state.last_sequence}")
-    _charge(state, event)
-    rule = _RULES.get(type(event.payload))
-    if rule is not None:
-        rule(state, event, event.payload)
+    take_effect(state, event)
     state.last_sequence = event.sequence
     state.head_hash = event.hash
     state.update_time = event.commit_time
@@ -65,6 +62,14 @@ def apply(state: ThreadFold, event: e.Event) -> None:
     )
     if len(state.timeline) > TIMELINE_LENGTH:
         del state.timeline[0]
+
+
+def take_effect(state: ThreadFold, event: e.Event) -> None:
+    """What one event does to runs, history and settings, without a place in the log: for what is only foreseen."""
+    _charge(state, event)
+    rule = _RULES.get(type(event.payload))
+    if rule is not None:
+        rule(state, event, event.payload)
 
 
 def _charge(state: ThreadFold, event: e.Event) -> None:

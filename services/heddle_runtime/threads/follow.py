@@ -45,7 +45,7 @@ class Follower:
     def __init__(self, followers: "Followers", key: ThreadKey) -> None:
         self._followers = followers
         self._key = key
-        self._items: deque[Item] = deque()
+        self._items: deque[Event | _Words] = deque()
         self._events = 0
         self._bytes = 0
         self._overrun = False
@@ -64,12 +64,13 @@ class Follower:
 
     def put_delta(self, delta: Delta) -> None:
         """Queue words; those that continue the words before them travel as one."""
-        if self._items and isinstance(last := self._items[-1], Delta) and delta.continues(last):
-            self._items[-1] = replace(last, text=last.text + delta.text)
+        last = self._items[-1] if self._items else None
+        if isinstance(last, _Words) and delta.continues(last.first):
+            last.texts.append(delta.text)
             self._bytes += len(delta.text)
             self._overrun = self._overrun or self._bytes > MOST_BYTES
         else:
-            self._admit(delta, len(delta.text), 0)
+            self._admit(_Words(delta), len(delta.text), 0)
 
     def take(self, cursor: int) -> list[Item]:
         """All that waits. `cursor` is the last sequence that the reader has.
@@ -79,14 +80,14 @@ class Follower:
         """
         if self._overrun:
             raise SlowReader(cursor)
-        taken = list(self._items)
+        taken = [item.joined() if isinstance(item, _Words) else item for item in self._items]
         self._items.clear()
         self._events = self._bytes = 0
         self._holds_large = False
         self.doorbell.clear()
         return taken
 
-    def _admit(self, item: Item, size: int, events: int) -> None:
+    def _admit(self, item: "Event | _Words", size: int, events: int) -> None:
         if self._overrun:
             return
         free = size > MOST_BYTES and not self._holds_large
@@ -100,6 +101,20 @@ class Follower:
             self._bytes += charge
             self._holds_large = self._holds_large or free
         self.doorbell.set()
+
+
+class _Words:
+    """Words that wait, and those that continue them: joined when they are taken, not each time that more come."""
+
+    __slots__ = ("first", "texts")
+
+    def __init__(self, first: Delta) -> None:
+        self.first = first
+        self.texts = [first.text]
+
+    def joined(self) -> Delta:
+        """All of them as one."""
+        return self.first if len(self.texts) == 1 else replace(self.first, text="".join(self.texts))
 
 
 class Followers:
@@ -153,6 +168,8 @@ class Opening:
     thread_id: ThreadId
     run_id: RunId
     head_sequence: int
+    fresh: bool = False
+    """Whether nothing that the reader wants lies before its cursor: there is nothing to catch up with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +201,7 @@ class Reading:
             ThreadNotFound, CursorAhead, CursorTooOld.
         """
         if known_head is not None:
-            return Opening(self._thread_id, self._run_id, known_head)
+            return Opening(self._thread_id, self._run_id, known_head, fresh=True)
         last, first = await self._source.log_bounds(self._tenant, self._thread_id)
         if self.cursor > last:
             raise CursorAhead(self.cursor, last)
