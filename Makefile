@@ -44,6 +44,7 @@ proto: setup ## Generate libs/heddle and docs/errors.md from their sources
 	@buf format --write
 	@$(VENV)/python .ci/generate.py
 	@$(VENV)/python .ci/errors_page.py
+	@$(VENV)/python .ci/diagram.py
 
 lint: setup ## Check the style of Python and of the protos
 	@failed=0; \
@@ -71,6 +72,7 @@ house: setup ## Check file lengths, left-over marks, host names, links and the p
 	$(VENV)/python .ci/texts.py || failed=1; \
 	$(VENV)/python .ci/links.py || failed=1; \
 	$(VENV)/python .ci/errors_page.py --check || failed=1; \
+	$(VENV)/python .ci/diagram.py --check || failed=1; \
 	exit $$failed
 
 bench: setup ## Measure, and print ratios to the ceiling; BENCH="..." is passed on

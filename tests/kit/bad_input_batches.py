@@ -82,7 +82,7 @@ class Sender:
 async def send_all(
     rpcs: list[Rpc], cases: int, seed: int, own: Sender, foreign: LivingWorld, tools: str, *, at_once: int = AT_ONCE
 ) -> list[Tally]:
-    """Send `cases` requests to each RPC, each in a tenant of its own, and look at every answer."""
+    """Send `cases` requests to each RPC, each chunk in a tenant of its own, and look at every answer."""
     tallies = [Tally(rpc) for rpc in rpcs]
     waiting: asyncio.Queue[tuple[Tally, int, int]] = asyncio.Queue()
     for begin in range(0, cases, CHUNK):
@@ -93,7 +93,7 @@ async def send_all(
         while not waiting.empty():
             tally, begin, end = waiting.get_nowait()
             random = Random(f"{seed} {tally.rpc.path} {begin}")
-            sender = own.acting_as(f"tenant{tallies.index(tally)}/ann")
+            sender = own.acting_as(f"tenant{tallies.index(tally)}-{begin}/ann")
             world = LivingWorld(sender.channel, sender.metadata, f"w{begin}", tools)
             made = Cases(tally.rpc, random, await world.prepare(), foreign)
             for number in range(begin, end):

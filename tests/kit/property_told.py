@@ -93,14 +93,18 @@ def _check_done(told: Told, tables: Tables) -> None:
             was = "thread_unarchived" if kind == "thread_archived" else "thread_archived"
             assert any(event.kind == kind for event in log) or not any(event.kind == was for event in log), f"{told}"
         case "RedactMessage":
-            log: list[Logged] = tables.logs[told.request.thread_id]
-            event = log[told.response.sequence - 1]
-            assert event.kind == "message_redacted", f"{told}: event {told.response.sequence} is {event.kind}"
-            assert event.payload.message_id == told.request.message_id, f"{told}"
-            for sequence in event.payload.sequences:
-                assert log[sequence - 1].redacted, f"{told}: {sequence} is not"
+            _check_redacted(told, tables.logs[told.request.thread_id])
         case _:
             pass
+
+
+def _check_redacted(told: Told, log: list[Logged]) -> None:
+    sequence: int = told.response.sequence
+    event = log[sequence - 1]
+    assert event.kind == "message_redacted", f"{told}: event {sequence} is {event.kind}"
+    assert event.payload.message_id == told.request.message_id, f"{told}"
+    for place in event.payload.sequences:
+        assert log[int(place) - 1].redacted, f"{told}: {place} is not"
 
 
 def _check_cancelled(told: Told, each: Any, tables: Tables) -> None:

@@ -225,7 +225,7 @@ class RuntimeMachine(RuleBasedStateMachine):
         self.do(self.world.quiet(seconds + 0.01))
 
     @rule(
-        chance=st.integers(0, 2),
+        chance=st.integers(0, 3),
         pick=PICK,
         kinds=st.lists(st.tuples(KIND, POLICY), max_size=4),
         cancels=st.booleans(),

@@ -16,9 +16,9 @@ from heddle_runtime.threads.fold import fold
 from heddle_runtime.threads.state import Exchange, RunFold, ThreadFold
 from heddle_runtime.tools.port import RiskClass
 from tests.kit.setups import setup_of
+from tests.kit.thread_facts import RUN, asked, completed, more, requested, said, started, step, stepped, tell
 from tests.kit.thread_stories import ADA, THREAD, stories
 from tests.kit.tool_servers import spec_of
-from tests.unit.test_threads_fold import RUN, asked, completed, more, requested, said, started, step, stepped, tell
 
 
 def acceptable(told: Sequence[Message]) -> None:

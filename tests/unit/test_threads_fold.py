@@ -1,67 +1,24 @@
 """The fold: event by event, over histories that were rolled back, superseded, redacted, steered and forked."""
 
-from typing import Any
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import heddle_runtime.threads.events as e
 from heddle_core.clock import Micros
-from heddle_core.ids import CallId, InputId, MessageId, RequestId, RunId, StepId, ThreadId, WorkerId
+from heddle_core.ids import CallId, InputId, MessageId, RequestId, RunId, ThreadId, WorkerId
 from heddle_runtime.runs.content import InlineData, Text
-from heddle_runtime.runs.inputs import ApprovalScope, InputAnswer, InputKind, InputRequest
-from heddle_runtime.runs.run import CancelCause, FinishReason, RunResult
+from heddle_runtime.runs.inputs import ApprovalScope, InputAnswer, InputKind
+from heddle_runtime.runs.run import CancelCause, FinishReason
 from heddle_runtime.runs.state import InputState, NoTransition, RunState
-from heddle_runtime.runs.turn import AgentReference, Turn
+from heddle_runtime.runs.turn import Turn
 from heddle_runtime.runs.usage import Limits, MicroUsd, Usage
 from heddle_runtime.threads.fold import REDACTED, OutOfOrder, fold
 from heddle_runtime.threads.fold_codec import decode, encode
 from heddle_runtime.threads.settings import ThreadSettings, ThreadStatus
 from heddle_runtime.threads.state import HISTORY_MESSAGES, TIMELINE_LENGTH, AgentSaid, Called, ThreadFold, UserSaid
+from tests.kit.thread_facts import GENERAL, RUN, asked, completed, more, requested, said, started, step, stepped, tell
 from tests.kit.thread_stories import ADA, THREAD, Story, stories
-
-RUN = RunId("run_1")
-GENERAL = AgentReference("general", 1)
-
-
-def tell(*payloads: e.Payload | tuple[e.Payload, str], run: str = RUN) -> Story:
-    """A thread in which this happened; each to `run`, or to the run beside it."""
-    story = Story(lambda *_: None)
-    story.tell(e.ThreadCreated(ThreadSettings("Plans"), ADA))
-    return more(story, *payloads, run=run)
-
-
-def more(story: Story, *payloads: e.Payload | tuple[e.Payload, str], run: str = RUN) -> Story:
-    for each in payloads:
-        payload, of = each if isinstance(each, tuple) else (each, run)
-        story.tell(payload, of)
-    return story
-
-
-def requested(text: str = "hello", message: str = "said_1", **fields: Any) -> e.TurnRequested:
-    turn = Turn((Text(text),), agent=GENERAL, model="m")
-    return e.TurnRequested(RequestId("req"), MessageId(message), turn, ADA, RUN, **fields)
-
-
-def started(fence: int = 1) -> e.RunStarted:
-    return e.RunStarted(1, fence, WorkerId("w"), GENERAL, "m")
-
-
-def step(number: int = 1, message: str = "msg_1", attempt: int = 1) -> e.StepStarted:
-    return e.StepStarted(StepId(f"step_{number}"), number, attempt, MessageId(message))
-
-
-def stepped(number: int = 1, error: str = "", **fields: Any) -> e.StepCompleted:
-    return e.StepCompleted(StepId(f"step_{number}"), 1, "m", error=error, **fields)
-
-
-def said(text: str, message: str = "msg_1", **fields: Any) -> e.AssistantMessageCompleted:
-    return e.AssistantMessageCompleted(MessageId(message), (Text(text),), **fields)
-
-
-def completed(message: str = "msg_1") -> e.RunCompleted:
-    return e.RunCompleted(RunResult(MessageId(message), (Text("done"),)))
 
 
 def words(state: ThreadFold) -> list[str]:
@@ -205,11 +162,6 @@ def test_an_answer_that_does_not_fit_is_remembered_until_the_model_has_answered_
     assert (run.mismatches, run.mismatch) == (1, "why"), "an owner that dies here must still be able to say why"
     more(story, said("{}", "msg_2"), stepped(2))
     assert (run.mismatches, run.mismatch) == (1, "")
-
-
-def asked(name: str, call: str = "", kind: InputKind = InputKind.QUESTION, **fields: Any) -> e.InputRequested:
-    request = InputRequest(InputId(name), THREAD, RUN, kind, InputState.PENDING, CallId(call), **fields)
-    return e.InputRequested(request)
 
 
 def test_a_waiting_run_is_woken_by_its_last_answer_and_time_stands_still_meanwhile() -> None:

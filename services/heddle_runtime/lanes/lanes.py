@@ -106,16 +106,23 @@ class Lanes:
         """
         await self._store.renew_lease(self.worker_id, address, self._lease)
         await self._store.sweep(self._cancel_grace, self.worker_id if sole_process else None)
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            own = [tasks.create_task(each) for each in (self._renew(address), self._sweep(), self._answer_doorbell())]
-            try:
-                yield
-            finally:
-                await self._drain()
-                for task in own:
-                    task.cancel()
-                self._tasks = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                own = [
+                    tasks.create_task(task) for task in (self._renew(address), self._sweep(), self._answer_doorbell())
+                ]
+                try:
+                    yield
+                finally:
+                    await self._drain()
+                    for task in own:
+                        task.cancel()
+                    self._tasks = None
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) != 1:
+                raise
+            raise group.exceptions[0] from None  # as it was raised in the block: whoever serves knows what to say of it
 
     async def _drain(self) -> None:
         self._draining = True

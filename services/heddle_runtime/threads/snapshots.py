@@ -74,12 +74,12 @@ class Snapshots:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
         """Store what is noted until the block is left. What waits then is stored at the thread's next run."""
-        async with asyncio.TaskGroup() as tasks:
-            storing = tasks.create_task(self._work())
-            try:
-                yield
-            finally:
-                storing.cancel()
+        storing = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            storing.cancel()
+            await asyncio.wait({storing})
 
     async def settled(self) -> None:
         """Wait until nothing that was noted waits any more."""
