@@ -189,8 +189,9 @@ async def house(
         log_level="WARNING",
     )
     async with AsyncExitStack() as stack:
-        at = (tools.address if tools else "") or "127.0.0.1:0"
-        served = await stack.enter_async_context(serving_tools(tools or ToolServer(), address=at))
+        served = tools or ToolServer()
+        if not served.address:
+            await stack.enter_async_context(serving_tools(served))
         runtime = await stack.enter_async_context(running_runtime(settings))
         channel = open_channel(ChannelSettings.model_validate({"address": runtime.address, "attempts": 1}))
         stack.push_async_callback(channel.close)

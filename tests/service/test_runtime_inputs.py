@@ -35,7 +35,7 @@ from heddle_core.errors import (
 )
 from heddle_runtime.settings import LaneTimes, ToolSettings
 from tests.kit.running_runtime import House, house, payloads
-from tests.kit.tool_servers import ToolServer, Visit, aborts, declared, deferral, hangs, result
+from tests.kit.tool_servers import ToolServer, Visit, aborts, declared, deferral, hangs, result, serving
 from tests.kit.tool_servers import says as tool_says
 
 pytestmark = pytest.mark.timeout(60)
@@ -309,13 +309,14 @@ async def test_a_worker_that_dies_with_a_call_in_flight_leaves_it_in_doubt(tmp_p
     tools = ToolServer()
     tools.offer(tool("doubt"), hangs())
     quick = LaneTimes(drain_grace=timedelta(milliseconds=10))
-    async with house(tmp_path, scenario_of("doubt"), tools=tools, lanes=quick) as running:
-        run_id = (await running.start("go", "t1", wait=0)).run.run_id
-        await tools.visited()
-    async with house(tmp_path, scenario_of("doubt"), tools=tools, lanes=quick, first=False) as running:
-        assert (await running.wait(run_id)).state == WAITING
-        assert (await running.pending("t1"))[0].kind == InputKind.INPUT_KIND_RECONCILE
-        assert len(tools.visits) == 1
+    async with serving(tools):
+        async with house(tmp_path, scenario_of("doubt"), tools=tools, lanes=quick) as running:
+            run_id = (await running.start("go", "t1", wait=0)).run.run_id
+            await tools.visited()
+        async with house(tmp_path, scenario_of("doubt"), tools=tools, lanes=quick, first=False) as running:
+            assert (await running.wait(run_id)).state == WAITING
+            assert (await running.pending("t1"))[0].kind == InputKind.INPUT_KIND_RECONCILE
+            assert len(tools.visits) == 1
 
 
 async def test_a_worker_that_dies_with_a_repeatable_call_sends_it_again_under_the_same_key(tmp_path: Path) -> None:
@@ -330,15 +331,16 @@ async def test_a_worker_that_dies_with_a_repeatable_call_sends_it_again_under_th
 
     tools.offer(tool("again", idempotent=True), behave)
     quick = LaneTimes(drain_grace=timedelta(milliseconds=10))
-    async with house(tmp_path, scenario_of("again"), tools=tools, lanes=quick) as running:
-        run_id = (await running.start("go", "t1", wait=0, limits=Limits(tool_calls=1))).run.run_id
-        await again.wait()
-    async with house(tmp_path, scenario_of("again"), tools=tools, lanes=quick, first=False) as running:
-        assert await answer_of(running, run_id) == "Result: twice"
-        assert len({visit.request.idempotency_key for visit in tools.visits}) == 1
-        assert [visit.request.context.fence for visit in tools.visits] == [1, 2]
-        events = await running.events("t1")
-        assert [each.attempt for each in payloads(events, "tool_call_started")] == [1, 2]
-        outcomes = [each.outcome for each in payloads(events, "tool_call_completed")]
-        assert outcomes == [ToolCallOutcome.TOOL_CALL_OUTCOME_OK]
-        await running.verify("t1")
+    async with serving(tools):
+        async with house(tmp_path, scenario_of("again"), tools=tools, lanes=quick) as running:
+            run_id = (await running.start("go", "t1", wait=0, limits=Limits(tool_calls=1))).run.run_id
+            await again.wait()
+        async with house(tmp_path, scenario_of("again"), tools=tools, lanes=quick, first=False) as running:
+            assert await answer_of(running, run_id) == "Result: twice"
+            assert len({visit.request.idempotency_key for visit in tools.visits}) == 1
+            assert [visit.request.context.fence for visit in tools.visits] == [1, 2]
+            events = await running.events("t1")
+            assert [each.attempt for each in payloads(events, "tool_call_started")] == [1, 2]
+            outcomes = [each.outcome for each in payloads(events, "tool_call_completed")]
+            assert outcomes == [ToolCallOutcome.TOOL_CALL_OUTCOME_OK]
+            await running.verify("t1")

@@ -144,6 +144,12 @@ def test_a_call_of_an_owner_that_is_gone_is_repeated_or_left_in_doubt() -> None:
     assert harmless.outcome is e.ToolCallOutcome.UNKNOWN
 
 
+def test_a_call_that_was_sent_stays_in_doubt_when_its_tool_is_gone() -> None:
+    assert only_fact(decided(called("gone"))).outcome is e.ToolCallOutcome.ERROR
+    doubt = only_fact(decided(sent(called("gone")), fence=2)).input
+    assert (doubt.kind, doubt.tool) == (InputKind.RECONCILE, "gone")
+
+
 def test_an_edited_call_is_repeated_as_it_was_edited() -> None:
     keyed = spec_of("guarded", needs_approval=True, idempotent=True, parameters_json=WHERE)
     edit = InputAnswer(InputDecision.APPROVE, edited_arguments_json='{"where": "away"}')

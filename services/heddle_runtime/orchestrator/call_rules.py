@@ -65,7 +65,7 @@ def next_of_call(
         return _client_call(run, call, client_tool, ordinal, setup, schemas, now)
     found = setup.tools.find(call.tool)
     if isinstance(found, Unknown):
-        return _failed(call, found.message)
+        return _in_doubt(run, call, call.tool, ordinal, setup, now) if call.started else _failed(call, found.message)
     if call.started:
         return _sent_before(run, call, found.spec, ordinal, setup, fence, now)
     return _unsent(thread, run, call, found.spec, ordinal, setup, schemas, resolution, now)
@@ -127,9 +127,14 @@ def _sent_before(
         return Ready(spec, sent_arguments(run, call))
     if spec.risk is RiskClass.READ:
         return _ended(call, ToolCallOutcome.UNKNOWN, "The runtime stopped while the tool was at work.")
+    return _in_doubt(run, call, spec.path, ordinal, setup, now)
+
+
+def _in_doubt(run: RunFold, call: CallFold, tool: str, ordinal: int, setup: Setup, now: Micros) -> Known:
+    """A person says how the call ended; also where its tool is gone meanwhile, and nobody knows what it could do."""
     asked = _input(run, call, InputKind.RECONCILE, minted_input(run, ordinal, "r"), setup, now)
-    prompt = f"{spec.path} was called, and whether it took effect is not known: how did it end?"
-    return Known((InputRequested(replace(asked, prompt=prompt, tool=spec.path)),))
+    prompt = f"{tool} was called, and whether it took effect is not known: how did it end?"
+    return Known((InputRequested(replace(asked, prompt=prompt, tool=tool)),))
 
 
 def sent_arguments(run: RunFold, call: CallFold) -> str:
