@@ -95,9 +95,6 @@ class IdentitySettings(_Part):
     tenant: str = Field(default="default", description="Of the development identity.")
     principal: str = Field(default="developer", description="Of the development identity.")
     api_keys_file: Path | None = Field(default=None, description="YAML list of hashed keys.")
-    jwks: str | None = Field(default=None, description="File or URL of an issuer's keys.")
-    issuer: str = ""
-    audience: str = "heddle"
 
 
 class RuntimeSettings(BaseSettings):
