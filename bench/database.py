@@ -22,10 +22,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import sqlalchemy
+
 from heddle_core.clock import SystemClock
 from heddle_database.port import Transaction
 from heddle_database.sqlite import SqliteDatabase
-from heddle_database.sqlite_connection import HeldConnection, SqliteFile, SqliteOptions, writer_engine
+from heddle_database.sqlite_connection import HeldConnection, SqliteFile, SqliteOptions, writing
 
 TABLES = (
     "CREATE TABLE log (id INTEGER PRIMARY KEY, payload BLOB)",
@@ -145,8 +147,10 @@ async def measure_busy(folder: Path) -> None:
 
 def measure_statements(folder: Path, rounds: int = 20_000) -> None:
     file = SqliteFile(Path(tempfile.mkdtemp(dir=folder)) / "statements.db")
-    held = HeldConnection(writer_engine(file, SqliteOptions()), file)
-    driver, connection = held.driver(), held.connection()
+    held = HeldConnection(file, writing(SqliteOptions()))
+    driver = held.driver()
+    engine = sqlalchemy.create_engine("sqlite://", creator=lambda: driver, poolclass=sqlalchemy.StaticPool)
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     for table in TABLES:
         driver.execute(table)
 
@@ -161,13 +165,14 @@ def measure_statements(folder: Path, rounds: int = 20_000) -> None:
         connection.exec_driver_sql(INSERT_EVENT, {"id": id_, "sequence": sequence, "payload": PAYLOAD})
 
     for operation in (through_driver, through_sqlalchemy, through_driver, through_sqlalchemy):
-        with connection.begin():
-            start = time.perf_counter()
-            for number in range(rounds):
-                operation(number)
-            seconds = time.perf_counter() - start
+        driver.execute("BEGIN IMMEDIATE")
+        start = time.perf_counter()
+        for number in range(rounds):
+            operation(number)
+        seconds = time.perf_counter() - start
+        driver.execute("COMMIT")
         print(f"{operation.__name__:20} {seconds / rounds * 1e6:6.1f} us per event operation, without commit")
-    held.close()
+    held.drop()
 
 
 def main() -> None:

@@ -110,11 +110,11 @@ def pragmas(data_dir: Path) -> dict[str, Any]:
     """
     program = (
         "import json, sys; from pathlib import Path;"
-        "from heddle_database.sqlite_connection import HeldConnection, SqliteFile, SqliteOptions, writer_engine;"
+        "from heddle_database.sqlite_connection import HeldConnection, SqliteFile, SqliteOptions, writing;"
         "file = SqliteFile(Path(sys.argv[1]));"
-        "held = HeldConnection(writer_engine(file, SqliteOptions()), file); driver = held.driver();"
+        "held = HeldConnection(file, writing(SqliteOptions())); driver = held.driver();"
         "names = ('journal_mode', 'synchronous', 'page_size', 'cache_size', 'foreign_keys', 'wal_autocheckpoint');"
-        "print(json.dumps({n: driver.execute('PRAGMA ' + n).fetchone()[0] for n in names})); held.close()"
+        "print(json.dumps({n: driver.execute('PRAGMA ' + n).fetchone()[0] for n in names})); held.drop()"
     )
     return processes.figures([PYTHON, "-c", program, str(data_dir / "heddle.db")], 30)
 

@@ -36,7 +36,7 @@ class OpenTransaction(Transaction, Protocol):
 
     @property
     def changes(self) -> int:
-        """Grows with every row that is changed."""
+        """Grows with every row that is changed, and with every change of the schema."""
         ...
 
     @property
@@ -64,8 +64,25 @@ class Session(Protocol):
         ...
 
 
+class Spoiled(NamedTuple):
+    """A transaction that was rolled back: its orders, in the parts in which they have to be carried out again."""
+
+    parts: tuple[Sequence[Order], ...]
+
+
+class Carried(NamedTuple):
+    """Orders that were carried out, with what came of each; `open` says whether a commit is still to follow."""
+
+    orders: Sequence[Order]
+    outcomes: list[Outcome]
+    open: bool
+
+
 class GroupCommit:
-    """Carries out orders on one session, and counts."""
+    """Carries out orders on one session, and counts.
+
+    `settle` does all of it. Whoever wants the commit elsewhere calls `carry_out`, `Session.commit` and `judge`.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -83,20 +100,22 @@ class GroupCommit:
         """
         groups = [orders]
         while groups:
-            group = groups.pop()
-            match self._attempt(group):
-                case _Spoiled(parts):
-                    self.replays += 1
-                    groups.extend(part for part in reversed(parts) if part)
-                case outcomes:
-                    yield outcomes
+            ended = self.carry_out(groups.pop())
+            if isinstance(ended, Carried) and ended.open:
+                ended = self.judge(ended, self.commit())
+            if isinstance(ended, Spoiled):
+                groups.extend(part for part in reversed(ended.parts) if part)
+            else:
+                yield ended.outcomes
 
-    def _attempt(self, group: Sequence[Order]) -> "list[Outcome] | _Spoiled":
+    def carry_out(self, group: Sequence[Order]) -> Carried | Spoiled:
+        """Begin a transaction and carry out the orders; what changed something stays open for the commit."""
         try:
             transaction = self._session.begin()
         except Exception as failure:
-            return [Outcome(order, None, failure) for order in group]
+            return Carried(group, [Outcome(order, None, failure) for order in group], open=False)
         outcomes: list[Outcome] = []
+        untouched = transaction.changes
         for place, order in enumerate(group):
             changes = transaction.changes
             try:
@@ -110,24 +129,35 @@ class GroupCommit:
                     continue
                 self._session.rollback()
                 if len(group) > 1:
-                    return _Spoiled((group[:place], group[place : place + 1], group[place + 1 :]))
-                return [Outcome(order, None, failure)]
+                    return self._spoiled((group[:place], group[place : place + 1], group[place + 1 :]))
+                return Carried(group, [Outcome(order, None, failure)], open=False)
             outcomes.append(Outcome(order, result, None))
-        return self._commit(group, outcomes)
+        if transaction.changes == untouched:
+            self._session.rollback()
+            return Carried(group, outcomes, open=False)
+        return Carried(group, outcomes, open=True)
 
-    def _commit(self, group: Sequence[Order], outcomes: list[Outcome]) -> "list[Outcome] | _Spoiled":
+    def commit(self) -> Exception | None:
+        """Commit what is open; what went wrong, if something did."""
         try:
             self._session.commit()
-        except StoreUnavailable as failure:
-            self._session.rollback()
-            if len(group) > 1:
-                return _Spoiled(tuple(group[place : place + 1] for place in range(len(group))))
-            return [_failed(outcome, failure) for outcome in outcomes]
         except Exception as failure:
-            self._session.rollback()
-            return [_failed(outcome, failure) for outcome in outcomes]
-        self._count(sum(outcome.failure is None for outcome in outcomes))
-        return outcomes
+            return failure
+        return None
+
+    def judge(self, carried: Carried, failure: Exception | None) -> Carried | Spoiled:
+        """What a commit, or its failure, means for the orders in it."""
+        if failure is None:
+            self._count(sum(outcome.failure is None for outcome in carried.outcomes))
+            return carried._replace(open=False)
+        self._session.rollback()
+        if isinstance(failure, StoreUnavailable) and len(carried.orders) > 1:
+            return self._spoiled(tuple(carried.orders[n : n + 1] for n in range(len(carried.orders))))
+        return Carried(carried.orders, [_failed(outcome, failure) for outcome in carried.outcomes], open=False)
+
+    def _spoiled(self, parts: tuple[Sequence[Order], ...]) -> Spoiled:
+        self.replays += 1
+        return Spoiled(parts)
 
     def _count(self, size: int) -> None:
         if size:
@@ -164,10 +194,6 @@ def resolve(future: asyncio.Future[Any], result: Any, failure: BaseException | N
         future.set_exception(RuntimeError("the operation raised StopIteration"))
     else:
         future.set_exception(failure)
-
-
-class _Spoiled(NamedTuple):
-    parts: tuple[Sequence[Order], ...]
 
 
 def _failed(outcome: Outcome, failure: Exception) -> Outcome:

@@ -86,8 +86,19 @@ class Statistics:
 class Database(Protocol):
     """A database that a service owns. Its methods belong to the event loop on which it was opened."""
 
-    async def write(self, operation: Callable[[Transaction], T], on_commit: Callable[[T], None] | None = None) -> T:
+    async def write(
+        self,
+        operation: Callable[[Transaction], T],
+        on_commit: Callable[[T], None] | None = None,
+        *,
+        affinity: str = "",
+        bulk: bool = False,
+    ) -> T:
         """Carry out `operation` and return its result once it is on stable storage.
+
+        Operations of the same `affinity`, a thread's key for example, are carried out in the order of their calls
+        by the same writer, where there are several. A `bulk` operation touches many rows: it gets a transaction of
+        its own, away from the event loop.
 
         Operations that wait at the same time share one transaction and one commit. Each is a synchronous function that
         does nothing but statements and thought. It **must be repeatable**: when another operation spoils the shared

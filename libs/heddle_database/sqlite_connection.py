@@ -1,20 +1,16 @@
 """Connections to one SQLite file: how they are made, what is demanded of them, and what their errors mean.
 
-Connections, their settings and their pool are SQLAlchemy's. Statements go to the driver's connection directly, which
-for a small operation took 20 us where SQLAlchemy's `exec_driver_sql` took 90 (bench/database.py, `--statements`).
+They are the driver's own: a small operation took 20 us that took 90 through SQLAlchemy's `exec_driver_sql`
+(bench/database.py, `--statements`). Only a change of the schema is lent to SQLAlchemy, for alembic.
 """
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
 
 from heddle_core.errors import IllegalTransition, StoreUnavailable
 from heddle_database.port import StatementFailed
@@ -27,16 +23,18 @@ MINIMUM_VERSION = (3, 40, 0)
 class SqliteOptions:
     """How a SQLite database is run. The defaults suit the runtime's log."""
 
-    batch_limit: int = 256
-    """Most operations in one transaction."""
+    batch_limit: int = 64
+    """Most operations in one transaction: so many hold up the event loop in one piece."""
     queue_limit: int = 10_000
     """Most writes, and most reads, that may wait; one more is refused with `Overloaded`."""
     readers: int = 3
     """Reading connections, each with a thread of its own."""
     busy_timeout: timedelta = timedelta(seconds=5)
     """How long to wait for a lock that a foreign process holds, a backup for example."""
-    checkpoint_pages: int = 4_000
-    """The write-ahead log is copied back into the database once it holds so many pages of 4 KiB."""
+    checkpoint_operations: int = 1_000
+    """The write-ahead log is copied back into the database after so many operations, beside the event loop."""
+    checkpoint_pages: int = 16_000
+    """The same within a commit, should the log have grown to so many pages of 4 KiB all the same."""
     page_limit: int | None = None
     """Most pages of 4 KiB in the database; one more, and the disk counts as full. None is SQLite's own limit."""
 
@@ -69,59 +67,29 @@ class SqliteFile:
         return found.st_dev, found.st_ino
 
 
-def writer_engine(file: SqliteFile, options: SqliteOptions) -> Engine:
-    """The engine of the only writing connection."""
-    demands: dict[str, int | str] = {
-        **_common(options),
-        "journal_mode": "wal",
-        "wal_autocheckpoint": options.checkpoint_pages,
-        "journal_size_limit": 64 * MEBIBYTE,
-    }
-    if options.page_limit is not None:
-        demands["max_page_count"] = options.page_limit
-    engine = _engine(file, demands, pool_size=1)
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def reader_engine(file: SqliteFile, options: SqliteOptions) -> Engine:
-    """The engine of connections that cannot write.
-
-    They never run a checkpoint: SQLite before 3.51.3 may damage a write-ahead log that two connections write or
-    checkpoint at once (sqlite.org/wal.html#walresetbug).
-    """
-    demands: dict[str, int | str] = {**_common(options), "wal_autocheckpoint": 0, "query_only": 1}
-    return _engine(file, demands, pool_size=options.readers)
-
-
 class HeldConnection:
-    """One pooled connection, held by one thread for as long as it is sound, and replaced when it is not."""
+    """One connection that is kept for as long as it is sound, and replaced when it is not.
 
-    def __init__(self, engine: Engine, file: SqliteFile) -> None:
-        self._engine = engine
+    It may pass from thread to thread, as long as no two use it at once: its owner sees to that.
+    """
+
+    def __init__(self, file: SqliteFile, demands: Mapping[str, int | str]) -> None:
         self._file = file
-        self._connection: Connection | None = None
+        self._demands = demands
         self._driver: sqlite3.Connection | None = None
 
     def driver(self) -> sqlite3.Connection:
-        """The driver's connection, in autocommit mode. Raises `StoreUnavailable`."""
+        """The driver's connection, in autocommit mode.
+
+        Raises `StoreUnavailable`, and `IllegalTransition` where a setting that is demanded does not hold.
+        """
         self._file.check()
         if self._driver is None:
-            self._driver = _driver_of(self.connection())
-        return self._driver
-
-    def connection(self) -> Connection:
-        """The same connection as SQLAlchemy's. Raises `StoreUnavailable`."""
-        if self._connection is None:
             try:
-                self._connection = self._engine.connect()
-            except DBAPIError as error:
-                raise meaning(error.orig or error, "connect", writing=True) from error
-        return self._connection
+                self._driver = _connect(self._file, self._demands)
+            except sqlite3.Error as error:
+                raise meaning(error, "connect", writing=True) from error
+        return self._driver
 
     @property
     def current(self) -> sqlite3.Connection | None:
@@ -130,15 +98,41 @@ class HeldConnection:
 
     def drop(self) -> None:
         """Close the connection; the next use makes a new one."""
-        held, self._connection, self._driver = self._connection, None, None
+        held, self._driver = self._driver, None
         if held is not None:
-            held.invalidate()
-            held.close()
+            with contextlib.suppress(sqlite3.Error):
+                held.close()
 
-    def close(self) -> None:
-        """Close the connection and its pool."""
-        self.drop()
-        self._engine.dispose()
+
+def writing(options: SqliteOptions) -> Mapping[str, int | str]:
+    """The settings of the only writing connection.
+
+    It does not wait for a foreign process's lock by itself: it is used on the event loop, which must not stand still.
+    """
+    demands: dict[str, int | str] = {
+        **_common(),
+        "busy_timeout": 0,
+        "journal_mode": "wal",
+        "wal_autocheckpoint": options.checkpoint_pages,
+        "journal_size_limit": 64 * MEBIBYTE,
+    }
+    if options.page_limit is not None:
+        demands["max_page_count"] = options.page_limit
+    return demands
+
+
+def reading(options: SqliteOptions) -> Mapping[str, int | str]:
+    """The settings of connections that cannot write.
+
+    They never run a checkpoint: SQLite before 3.51.3 may damage a write-ahead log that two connections write or
+    checkpoint at once (sqlite.org/wal.html#walresetbug).
+    """
+    return {
+        **_common(),
+        "busy_timeout": options.busy_timeout // timedelta(milliseconds=1),
+        "wal_autocheckpoint": 0,
+        "query_only": 1,
+    }
 
 
 def meaning(error: BaseException, sql: str, *, writing: bool) -> StoreUnavailable | StatementFailed:
@@ -184,9 +178,13 @@ def _primary_code(error: BaseException) -> int | None:
     return None if code is None else code & 0xFF  # the rest is detail: sqlite.org/rescode.html#pve
 
 
-def _common(options: SqliteOptions) -> dict[str, int | str]:
+def busy(error: BaseException) -> bool:
+    """Whether a foreign process's lock stood in the way."""
+    return _primary_code(error) == sqlite3.SQLITE_BUSY
+
+
+def _common() -> dict[str, int | str]:
     return {
-        "busy_timeout": options.busy_timeout // timedelta(milliseconds=1),
         "synchronous": 2,  # FULL: the write-ahead log is synced at each commit
         "fullfsync": 1,  # on macOS a plain fsync leaves the data in the disk's cache; no effect elsewhere
         "foreign_keys": 1,
@@ -195,20 +193,17 @@ def _common(options: SqliteOptions) -> dict[str, int | str]:
     }
 
 
-def _engine(file: SqliteFile, demands: Mapping[str, int | str], *, pool_size: int) -> Engine:
+def _connect(file: SqliteFile, demands: Mapping[str, int | str]) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < MINIMUM_VERSION:
         raise _unfit(file, f"served by SQLite {sqlite3.sqlite_version}", "use SQLite 3.40 or later")
-    engine = create_engine(
-        # mode=rw: a file that was removed must not come back empty.
-        URL.create("sqlite", database=file.path.as_uri(), query={"mode": "rw", "uri": "true"}),
-        poolclass=QueuePool,
-        pool_size=pool_size,
-        max_overflow=0,
-        connect_args={"isolation_level": None, "cached_statements": 512, "check_same_thread": True},
+    connection = sqlite3.connect(
+        file.path.as_uri() + "?mode=rw",  # a file that was removed must not come back empty
+        uri=True,
+        isolation_level=None,
+        cached_statements=512,
+        check_same_thread=False,
     )
-
-    @event.listens_for(engine, "connect")
-    def demand(connection: sqlite3.Connection, _record: object) -> None:  # pyright: ignore[reportUnusedFunction]
+    try:
         for name, wanted in demands.items():
             connection.execute(f"PRAGMA {name} = {wanted}").fetchall()
         for name, wanted in {**demands, "journal_mode": "wal"}.items():
@@ -216,15 +211,11 @@ def _engine(file: SqliteFile, demands: Mapping[str, int | str], *, pool_size: in
             if found != wanted:
                 problem = f"on a disk or with data where {name} is {found} instead of {wanted}"
                 raise _unfit(file, problem, "put it on a local disk, and open no older copy beside it")
-
-    return engine
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _unfit(file: SqliteFile, state: str, remedy: str) -> IllegalTransition:
     return IllegalTransition("database", str(file.path), state, "be opened", remedy)
-
-
-def _driver_of(connection: Connection) -> sqlite3.Connection:
-    driver: Any = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    return driver

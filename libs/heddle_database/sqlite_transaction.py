@@ -2,16 +2,17 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
-
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
 
 from heddle_core.clock import Clock, Micros
 from heddle_core.errors import StoreUnavailable
 from heddle_database.port import Row, StatementFailed, Transaction
-from heddle_database.sqlite_connection import HeldConnection, meaning, unsound
+from heddle_database.sqlite_connection import HeldConnection, busy, meaning, unsound
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 T = TypeVar("T")
 
@@ -19,10 +20,11 @@ T = TypeVar("T")
 class SqliteTransaction:
     """Fulfils `heddle_database.group_commit.OpenTransaction`."""
 
-    __slots__ = ("_driver", "_writing", "failure", "now", "unsound")
+    __slots__ = ("_driver", "_schema_changes", "_writing", "failure", "now", "unsound")
 
     def __init__(self, driver: sqlite3.Connection, now: Micros, *, writing: bool) -> None:
         self._driver = driver
+        self._schema_changes = 0
         self._writing = writing
         self.now = now
         self.failure: BaseException | None = None
@@ -35,8 +37,8 @@ class SqliteTransaction:
 
     @property
     def changes(self) -> int:
-        """Rows changed on this connection so far."""
-        return self._driver.total_changes
+        """See `OpenTransaction.changes`."""
+        return self._driver.total_changes + self._schema_changes
 
     def rows(self, sql: str, /, **params: object) -> list[Row]:
         """See `Transaction.rows`."""
@@ -61,9 +63,12 @@ class SqliteTransaction:
         if self.failure is not None:
             raise self.failure
         try:
-            return self._driver.execute(sql, params).rowcount
+            changed = self._driver.execute(sql, params).rowcount
         except Exception as error:
             raise self.failed(error, sql) from error
+        if changed < 0:  # the driver's answer to what is not about rows
+            self._schema_changes += 1
+        return changed
 
     def many(self, sql: str, params: Sequence[Mapping[str, object]], /) -> None:
         """See `Transaction.many`."""
@@ -83,30 +88,46 @@ class SqliteTransaction:
 
 
 class SqliteSession:
-    """The writing connection, as group commit wants it. Belongs to the writer's thread."""
+    """The writing connection, as group commit wants it. Used by the event loop and the writer's thread in turn."""
 
     def __init__(self, held: HeldConnection, clock: Clock) -> None:
         self._held = held
         self._clock = clock
         self._driver: sqlite3.Connection | None = None
         self._transaction: SqliteTransaction | None = None
+        self.blocked = False
+        """Whether the last `begin` failed on a foreign process's lock: waiting for it may help."""
 
     def open(self) -> None:
         """Connect, so that a database that cannot be run is refused at the start. Raises as `SqliteDatabase.open`."""
         self._held.driver()
 
+    @contextlib.contextmanager
+    def patience(self, timeout: timedelta) -> Generator[None]:
+        """Within this, `begin` waits for a foreign process's lock. Not for the event loop."""
+        self._demand_timeout(timeout // timedelta(milliseconds=1))
+        try:
+            yield
+        finally:
+            self._demand_timeout(0)
+
+    def _demand_timeout(self, milliseconds: int) -> None:
+        if (driver := self._held.current) is not None:
+            driver.execute(f"PRAGMA busy_timeout = {milliseconds}").fetchall()
+
     def begin(self) -> SqliteTransaction:
         """See `Session.begin`."""
+        self.blocked = False
         driver = self._held.driver()
         transaction = SqliteTransaction(driver, self._clock.now(), writing=True)
+        self._driver, self._transaction = driver, transaction
         try:
             driver.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            self._driver, self._transaction = driver, transaction
+            self.blocked = busy(error)
             failure = transaction.failed(error, "BEGIN IMMEDIATE")
             self.rollback()
             raise failure from error
-        self._driver, self._transaction = driver, transaction
         return transaction
 
     def commit(self) -> None:
@@ -128,22 +149,17 @@ class SqliteSession:
         if self._transaction.unsound:
             self._held.drop()
 
-    def alter(self, change: Callable[[Connection], T]) -> T:
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the database, as far as no reader needs it. A failure costs nothing."""
+        with contextlib.suppress(sqlite3.Error, StoreUnavailable):
+            self._held.driver().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def alter(self, change: "Callable[[Connection], T]") -> T:
         """See `Database.alter`. The connection is replaced afterwards, since it ran without foreign keys."""
-        driver = self._held.driver()
-        connection = self._held.connection()
+        from heddle_database.sqlite_alteration import altered
+
         try:
-            driver.execute("PRAGMA foreign_keys = 0")
-            with connection.begin():
-                result = change(connection)
-                broken = driver.execute("PRAGMA foreign_key_check").fetchone()
-                if broken is not None:
-                    raise StatementFailed(f"a foreign key of table {broken[0]} is broken", "change of schema")
-            return result
-        except DBAPIError as error:
-            raise meaning(error.orig or error, error.statement or "change of schema", writing=True) from error
-        except sqlite3.Error as error:
-            raise meaning(error, "change of schema", writing=True) from error
+            return altered(self._held.driver(), change)
         finally:
             self._held.drop()
 
@@ -155,7 +171,7 @@ class SqliteSession:
         if (driver := self._held.current) is not None:
             with contextlib.suppress(sqlite3.Error):
                 driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        self._held.close()
+        self._held.drop()
 
 
 class SqliteReader:
@@ -180,7 +196,7 @@ class SqliteReader:
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._held.close()
+        self._held.drop()
 
     def _end(self, driver: sqlite3.Connection, transaction: SqliteTransaction) -> None:
         try:

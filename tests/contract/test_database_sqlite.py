@@ -57,8 +57,8 @@ async def test_the_writer_syncs_each_commit_and_checks_foreign_keys(database: Sq
         "synchronous": 2,
         "foreign_keys": 1,
         "query_only": 0,
-        "busy_timeout": 20,
-        "wal_autocheckpoint": 4000,
+        "busy_timeout": 0,
+        "wal_autocheckpoint": 16000,
     }
 
 
@@ -81,6 +81,21 @@ async def test_a_lock_held_by_another_program_is_reported_and_outlived(database:
     foreign.execute("ROLLBACK")
     foreign.close()
     assert await database.write(insert(1)) == 1
+
+
+async def test_a_lock_that_is_given_back_in_time_is_waited_for_beside_the_loop(path: Path) -> None:
+    patient = SqliteOptions(busy_timeout=timedelta(seconds=30))
+    database = await SqliteDatabase.open(path, clock=ManualClock(), options=patient)
+    await database.write(lambda transaction: transaction.run("CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT)"))
+    foreign = sqlite3.connect(path, isolation_level=None)
+    foreign.execute("BEGIN IMMEDIATE")
+    writing = asyncio.ensure_future(database.write(insert(1)))
+    assert await database.read(count) == 0, "the loop goes on"
+    assert not writing.done()
+    foreign.execute("ROLLBACK")
+    foreign.close()
+    assert await writing == 1
+    await database.close()
 
 
 async def test_an_io_error_at_the_commit_acknowledges_nothing_and_is_outlived(

@@ -38,7 +38,7 @@ class Store:
 
     async def accept_turn(self, command: AcceptTurn) -> Accepted:
         """Take a turn; see `store.turns`."""
-        return await self.write(lambda writer: turns.accept_turn(writer, command))
+        return await self.write(lambda writer: turns.accept_turn(writer, command), command.thread_id)
 
     async def cancel_runs(self, command: CancelRuns) -> Cancelled:
         """Mark runs as cancelled; see `store.cancels`."""
@@ -93,11 +93,11 @@ class Store:
     async def append(self, command: OwnerAppend) -> AppendOutcome:
         """Write an owner's facts; see `store.appends`. Raises StaleFence."""
         drafts = tuple(draft(command.claim.run_id, payload) for payload in command.payloads)
-        return await self.write(lambda writer: appends.append(writer, command, drafts))
+        return await self.write(lambda writer: appends.append(writer, command, drafts), command.claim.thread_id)
 
     async def claim_thread(self, worker_id: WorkerId, tenant: TenantId, thread_id: ThreadId) -> Claim | None:
         """Take the next run of one thread."""
-        return await self.write(lambda writer: claims.claim_thread(writer.tx, worker_id, tenant, thread_id))
+        return await self.write(lambda writer: claims.claim_thread(writer.tx, worker_id, tenant, thread_id), thread_id)
 
     async def claim_any(self, worker_id: WorkerId, limit: int) -> list[Claim]:
         """Take the next runs of any threads."""
@@ -144,14 +144,17 @@ class Store:
 
     # --- how all of them run ---
 
-    async def write(self, operation: Callable[[LogWriter], T]) -> T:
-        """Carry out a repeatable operation; what it appended is published in the order of commits."""
+    async def write(self, operation: Callable[[LogWriter], T], affinity: str = "", *, bulk: bool = False) -> T:
+        """Carry out a repeatable operation; what it appended is published in the order of commits.
+
+        `affinity` (the thread's id) and `bulk` are those of `Database.write`.
+        """
 
         def written(tx: Transaction) -> _Written[T]:
             writer = LogWriter(tx)
             return _Written(operation(writer), tuple(writer.committed))
 
-        return (await self._database.write(written, self._publish)).result
+        return (await self._database.write(written, self._publish, affinity=affinity, bulk=bulk)).result
 
     async def read(self, operation: Callable[[Transaction], T]) -> T:
         """Carry out a read on a consistent snapshot."""
