@@ -1,0 +1,114 @@
+"""Which memories a turn is given, in which order and why; and how they fade."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heddle.campaign.v1alpha1 import memory_pb2
+from heddle_campaign.rules.memories import HALF_LIFE, Memory, MemoryKind, Wanted, faded, rank, terms, worth
+from heddle_core.clock import Micros
+from tests.kit.schedules import DAY, at
+
+NOW = at("2026-06-01 12:00")
+
+
+def _memory(name: str, **changes: object) -> Memory:
+    return replace(Memory(name, MemoryKind.OUTCOME, "", NOW), **changes)  # pyright: ignore[reportArgumentType]
+
+
+def _order(*memories: Memory, wanted: Wanted = Wanted()) -> list[str]:
+    return [each.memory.memory_id for each in rank(memories, wanted, NOW)]
+
+
+@pytest.mark.parametrize(
+    "better",
+    [
+        {"kind": MemoryKind.WINNER},
+        {"importance": 0.9},
+        {"confidence": 0.9},
+        {"performance": 0.4},
+        {"platform": "x"},
+        {"content_type": "video"},
+        {"text": "Rainy days sell coats"},
+        {"tags": ("coats",)},
+    ],
+)
+def test_each_part_counts_and_alone_decides(better: dict[str, object]) -> None:
+    wanted = Wanted("x", "video", terms("coats for rainy autumn"))
+    assert _order(_memory("a"), _memory("b", **better), wanted=wanted) == ["b", "a"]
+
+
+def test_pinned_memories_go_before_all_others_whatever_they_are_about() -> None:
+    best = _memory("best", kind=MemoryKind.WINNER, platform="x", importance=1.0, confidence=1.0, performance=1.0)
+    pinned = _memory("pinned", platform="tiktok", importance=0.0, learned=Micros(0), pinned=True)
+    told = rank([best, pinned], Wanted("x"), NOW)
+    assert [each.memory.memory_id for each in told] == ["pinned", "best"]
+    assert told[0].explanation == "pinned; outcome"
+    assert told[1].explanation == "same platform; winner; important; sure; recent; performed well"
+
+
+def test_what_is_about_another_platform_or_type_is_left_out() -> None:
+    assert _order(_memory("a", platform="y"), _memory("b", content_type="image"), wanted=Wanted("x", "video")) == []
+
+
+def test_the_words_that_it_was_found_by_are_told() -> None:
+    (told,) = rank([_memory("a", text="Coats sell on rainy days")], Wanted(words=terms("a rainy day for coats")), NOW)
+    assert told.reasons[-1] == "about coats, rainy"
+
+
+def test_at_most_eight_are_given_and_ties_go_to_the_newer() -> None:
+    memories = [_memory(f"m{each}", importance=0.0, learned=Micros(NOW + each)) for each in range(12)]
+    assert _order(*memories) == [f"m{each}" for each in range(11, 3, -1)]
+
+
+def test_a_memory_fades_by_half_in_a_half_life_and_the_important_ones_slower() -> None:
+    plain = _memory("a", importance=0.0, confidence=1.0)
+    assert worth(plain, NOW) == 0.0
+    important = _memory("b", importance=1.0, confidence=1.0)
+    half_life = HALF_LIFE.days * DAY
+    assert worth(important, Micros(NOW + 4 * half_life)) == pytest.approx(0.5)
+    less = _memory("c", importance=0.5, confidence=1.0)
+    assert worth(less, Micros(NOW + 5 * half_life // 2)) == pytest.approx(0.25)
+
+
+def test_use_keeps_a_memory_fresh_and_only_faded_ones_that_are_not_pinned_may_go() -> None:
+    old = Micros(NOW - 400 * DAY)
+    memories = [
+        _memory("old", learned=old),
+        _memory("used", learned=old, last_used=NOW),
+        _memory("pinned", learned=old, pinned=True),
+    ]
+    assert [each.memory_id for each in faded(memories, NOW)] == ["old"]
+
+
+def test_kinds_have_the_numbers_of_the_contract() -> None:
+    names = {f"MEMORY_KIND_{each.name}": each.value for each in MemoryKind}
+    assert names == {name: number for name, number in memory_pb2.MemoryKind.items() if number}
+
+
+memories = st.builds(
+    Memory,
+    st.uuids().map(str),
+    st.sampled_from(MemoryKind),
+    st.text("abc ", max_size=12),
+    st.integers(0, NOW).map(Micros),
+    st.sampled_from(["", "x", "y"]),
+    importance=st.floats(0, 1),
+    confidence=st.floats(0, 1),
+    performance=st.floats(0, 1),
+    pinned=st.booleans(),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(memories, max_size=14), st.sampled_from(["", "x"]))
+def test_the_order_given_does_not_matter_and_every_memory_has_a_reason(known: list[Memory], platform: str) -> None:
+    told = rank(known, Wanted(platform), NOW)
+    assert told == rank(list(reversed(known)), Wanted(platform), NOW)
+    assert all(each.reasons for each in told)
+    assert len(told) == min(8, sum(each.pinned or each.platform in ("", platform) or not platform for each in known))
+    scores = [(not each.memory.pinned, -each.score) for each in told]
+    assert scores == sorted(scores)
+    assert all(0 <= worth(each, NOW) <= 1 for each in known)
