@@ -1,0 +1,114 @@
+"""The checker: every promise against the evidence of one run. It knows nothing of Heddle but its contract's numbers."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests.faults.checker import answers, logs, outside, recovery, rows, streams, traces, views, wire
+from tests.faults.checker.evidence import Evidence, Violation
+
+Check = Callable[[Evidence], Iterator[Violation]]
+
+CHECKS: tuple[Check, ...] = (
+    answers.p1_turns,
+    answers.p1_cancels,
+    answers.p1_answers,
+    traces.p1_synced,
+    logs.p2_sequences,
+    logs.p3_chain,
+    logs.p3_seen,
+    logs.p4_lane,
+    logs.p4_stale_owner,
+    logs.p5_terminal,
+    recovery.p6_settled,
+    recovery.p6_orphans,
+    answers.p7_one_run,
+    answers.p7_one_effect,
+    logs.p8_dispatches,
+    outside.p8_effects,
+    outside.p8_intents,
+    outside.p8_no_guess,
+    logs.p9_results,
+    outside.p9_history,
+    views.p10_fold,
+    views.p10_same,
+    views.p10_stored,
+    streams.p11_order,
+    streams.p11_said,
+    streams.p11_end,
+    streams.p11_resume,
+    streams.p11_words,
+    streams.p11_explicit,
+    outside.p12_published,
+    outside.p12_order,
+    outside.p12_true,
+    logs.p13_after_cancel,
+    recovery.p13_in_time,
+    logs.p14_inputs,
+    answers.p14_one_winner,
+    answers.p17_strangers,
+    streams.p18_slow_readers,
+    recovery.p19_outages,
+    recovery.p20_drains,
+)
+
+_RECONCILE = 6
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a run has really put to the test."""
+
+    acknowledged: int
+    """Turns that were acknowledged, each counted once."""
+    unknown_answers: int
+    """Calls of which the client was not told what became of them."""
+    takeovers: int
+    """Runs that went on under another claim because their owner was gone."""
+    unknowns: int
+    """Tool calls whose effect was in doubt."""
+    fence_refusals: int
+    """Times that an owner learnt, from the store or from its lease, that it owns the run no more."""
+    cancels: int
+    resumed_streams: int
+    snapshots: int
+    """Folds that are stored."""
+    cut_readers: int
+    refused_by_store: int
+    """Calls that were refused because the store was in trouble."""
+    events: int
+    published: int
+    """Messages that consumers of the broker were sent, repeats among them."""
+
+
+def check(evidence: Evidence) -> list[Violation]:
+    """Every promise that was not kept."""
+    return [violation for each in CHECKS for violation in each(evidence)]
+
+
+def count(evidence: Evidence) -> Counts:
+    """How much the evidence shows."""
+    starts = list(evidence.answered("StartTurn", "RetryRun"))
+    attempts: dict[tuple[str, str], int] = {}
+    for event in evidence.tables.events:
+        if event.kind in (rows.RUN_STARTED, rows.RUN_RESUMED):
+            key = (event.tenant, event.run_id)
+            attempts[key] = max(attempts.get(key, 1), event.integer(1))
+    in_doubt = sum(
+        (event.kind == rows.TOOL_CALL_COMPLETED and event.integer(2) == rows.UNKNOWN)
+        or (event.kind == rows.INPUT_REQUESTED and wire.integer(wire.inner(event.body, 1), 5) == _RECONCILE)
+        for event in evidence.tables.events
+    )
+    return Counts(
+        acknowledged=len({(call["tenant"], call["principal"], call["asked"]["request_id"]) for call in starts}),
+        unknown_answers=sum(call["outcome"] == "unknown" for call in evidence.calls),
+        takeovers=sum(attempt - 1 for attempt in attempts.values()),
+        unknowns=in_doubt,
+        fence_refusals=evidence.node_logs.count("lost the run"),
+        cancels=sum(event.kind == rows.RUN_CANCEL_REQUESTED for event in evidence.tables.events),
+        resumed_streams=sum(bool(stream.opened["follows"]) for stream in evidence.streams),
+        snapshots=len(evidence.tables.snapshots),
+        cut_readers=sum("SLOW_READER" in stream.end for stream in evidence.streams),
+        refused_by_store=sum(call["reason"] == "STORE_UNAVAILABLE" for call in evidence.calls),
+        events=len(evidence.tables.events),
+        published=sum(line["kind"] == "message" for line in evidence.broker),
+    )

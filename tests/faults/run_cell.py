@@ -1,0 +1,127 @@
+"""One cell from its beginning to its verdict: phase one breaks, phase two heals, then the checker reads everything."""
+
+import asyncio
+import contextlib
+import pickle
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults.broker import brought_along
+from tests.faults.cells import POSTGRES, Cell
+from tests.faults.checker.check import check, count
+from tests.faults.checker.evidence import Violation, read
+from tests.faults.stores import Store, postgres_store, sqlite_store
+from tests.faults.workload import Crowd
+from tests.faults.world import World, world
+
+
+@dataclass
+class Report:
+    """What came of a cell."""
+
+    cell: str
+    seed: int
+    outcome: str
+    """passed, VIOLATED, VACUOUS, SKIPPED or BROKEN (the suite itself failed)."""
+    why: str = ""
+    kills: int = 0
+    missed: int = 0
+    seconds: float = 0.0
+    settled: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    violations: list[dict[str, str]] = field(default_factory=list)
+
+
+async def run_cell(cell: Cell, times: int, seed: int, folder: Path, source: Path) -> Report:
+    """Carry a cell out; its journals and rows stay in the folder."""
+    began = time.monotonic()
+    temper, settings = cell.temper, dict(cell.settings)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(make_store(cell, folder))
+        broker = await stack.enter_async_context(brought_along(folder, seed)) if cell.broker else None
+        settings.update({"NATS": broker.server.url} if broker else {})
+        built = await stack.enter_async_context(
+            world(folder, seed, store, source, nodes=cell.nodes, temper=temper, settings=settings)
+        )
+        built.extras.update(store.parts, fresh_store=_start_afresh, broker=broker.server if broker else None)
+        await built.start()
+        await built.crowd.furnish(built.extras["tools_at"])
+        async with _bustling(built.crowd, wanted=cell.bustles):
+            await cell.how(built, cell.told, times)
+            await built.start()
+        settled = await built.settle()
+        if broker:
+            await broker.consumer.quiet()
+        await _look_twice(built)
+        await built.drain()
+        tables = await store.read()
+    evidence = read(folder, tables)
+    violations = check(evidence)
+    if violations:
+        (folder / "rows.pickle").write_bytes(pickle.dumps(tables))
+    report = Report(
+        cell.full_name,
+        seed,
+        "passed",
+        kills=built.kills,
+        missed=built.missed,
+        seconds=time.monotonic() - began,
+        settled=settled,
+        counts=asdict(count(evidence)),
+        violations=[asdict(each) for each in violations[:50]],
+    )
+    return _judged(report, cell, violations)
+
+
+def make_store(cell: Cell, folder: Path) -> AbstractAsyncContextManager[Store]:
+    """An empty database for a cell."""
+    if cell.store == POSTGRES:
+        return postgres_store(folder, proxied=cell.proxied)
+    return sqlite_store(folder, small_disk="mount" in cell.needs)
+
+
+def _judged(report: Report, cell: Cell, violations: list[Violation]) -> Report:
+    lacking = [name for name in cell.shows if not report.counts[name]]
+    if violations:
+        report.outcome, report.why = "VIOLATED", ", ".join(sorted({each.promise for each in violations}))
+    elif lacking:
+        report.outcome, report.why = "VACUOUS", f"no {', '.join(lacking)}"
+    elif report.missed > report.kills // 2:
+        report.outcome, report.why = "VACUOUS", f"the place was reached {report.kills - report.missed} times"
+    return report
+
+
+@asynccontextmanager
+async def _bustling(crowd: Crowd, *, wanted: bool) -> AsyncGenerator[None]:
+    """Have the crowd at work in the block, and wait until everybody has finished."""
+    working = asyncio.create_task(crowd.bustle() if wanted else asyncio.sleep(0))
+    try:
+        yield
+    finally:
+        crowd.rest()
+        await working
+
+
+async def _look_twice(built: World) -> None:
+    """Look at all threads, start anew, and look again: what is read from the store is what was held in memory."""
+    await built.crowd.look_everywhere()
+    await built.drain()
+    await built.start()
+    await built.crowd.look_everywhere()
+
+
+async def _start_afresh(built: World) -> None:
+    """Empty the database, and forget what was said about it: nothing of it counts any more."""
+    await built.store.begin_anew()
+    for name in ("clients.jsonl", "ledger.jsonl", "model.jsonl"):
+        with contextlib.suppress(FileNotFoundError):
+            (built.folder / name).open("r+").truncate(0)
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """A report for the file of results."""
+    return asdict(report)

@@ -1,0 +1,150 @@
+"""How cells break what the log stands on: PostgreSQL restarted or cut off, disks that are full or fail."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.faults.world import World
+
+_RECOVERS_WITHIN = 20.0
+_ATTACHES_WITHIN = 20.0
+_SPARE_BYTES = 16 * 1024
+
+
+async def restart_postgres(world: World, _: str, times: int) -> None:
+    """Restart the server under load: cut off in order, or as in a crash, in turns."""
+    server: Any = world.extras["postgres"]
+    await world.start()
+    for turn in range(times):
+        await asyncio.sleep(world.random.uniform(0.3, 1.2))
+        world.supervisor.write("outage", what="postgres")
+        await asyncio.to_thread(server.stop, (signal.SIGINT, signal.SIGQUIT)[turn % 2])
+        world.kills += 1
+        await asyncio.sleep(world.random.uniform(0, 1.0))
+        await asyncio.to_thread(server.start)
+        await _recover(world, "postgres")
+
+
+async def cut_commit_answers(world: World, _: str, times: int) -> None:
+    """Let PostgreSQL commit, and keep its answer: the runtime does not know, and may neither lose nor double it."""
+    proxy: Any = world.extras["proxy"]
+    await world.start()
+    for _ in range(times):
+        await asyncio.sleep(world.random.uniform(0.05, 0.4))
+        cut = proxy.cut_answer_to(b"COMMIT", world.random.choice((1, 1, 2)))
+        async with asyncio.timeout(30):
+            await cut.wait()
+        world.kills += 1
+
+
+async def cut_postgres_off(world: World, _: str, times: int) -> None:
+    """Reset every connection, refuse new ones for a while, or swallow all answers."""
+    proxy: Any = world.extras["proxy"]
+    await world.start()
+    for turn in range(times):
+        await asyncio.sleep(world.random.uniform(0.2, 0.8))
+        world.supervisor.write("outage", what="network")
+        proxy.refusing = turn % 2 == 0
+        proxy.silent = turn % 3 == 0
+        if not proxy.silent:
+            proxy.cut_all()
+        await asyncio.sleep(world.random.uniform(0.1, 1.5))
+        proxy.refusing = proxy.silent = False
+        proxy.cut_all()
+        world.kills += 1
+        await _recover(world, "network")
+
+
+async def fill_disk(world: World, _: str, times: int) -> None:
+    """Fill the disk under the database to the last blocks, and make room again after a while."""
+    disk: Path = world.extras["disk"]
+    await world.start()
+    for _ in range(times):
+        await asyncio.sleep(world.random.uniform(0.5, 1.0))
+        filler = disk / "filler"
+        world.supervisor.write("outage", what="disk")
+        await asyncio.to_thread(_fill, filler, lambda: _free(disk) - _SPARE_BYTES)
+        await asyncio.sleep(world.random.uniform(1.0, 2.5))
+        filler.unlink()
+        world.kills += 1
+        await _recover(world, "disk")
+
+
+async def kill_at_sync(world: World, _: str, times: int) -> None:
+    """Kill the runtime as it begins its n-th sync of the disk."""
+    node = world.nodes[0]
+    for _ in range(times):
+        if node.alive:
+            node.kill()
+        await node.start()
+        nth = world.random.choice((1, 2, 5, 9, 17, 30))
+        tracer = await _inject(node.pid, f"fdatasync,fsync:signal=SIGKILL:when={nth}")
+        if not await node.ended(f"killed at sync {nth}", 20):
+            world.missed += 1
+            node.kill()
+        world.kills += 1
+        await asyncio.to_thread(tracer.wait)
+
+
+async def fail_syncs(world: World, _: str, times: int) -> None:
+    """Have some syncs of the disk fail with EIO: what they should have saved was not acknowledged."""
+    node = world.nodes[0]
+    await world.start()
+    for _ in range(times):
+        world.supervisor.write("outage", what="sync")
+        first = world.random.choice((1, 2, 4))
+        tracer = await _inject(node.pid, f"fdatasync:error=EIO:when={first}..{first + world.random.choice((0, 1, 3))}")
+        await asyncio.sleep(world.random.uniform(0.5, 1.5))
+        tracer.send_signal(signal.SIGINT)
+        await asyncio.to_thread(tracer.wait)
+        world.kills += 1
+        await _recover(world, "sync")
+
+
+async def _recover(world: World, what: str) -> None:
+    """Note when a turn is accepted again, with nobody having restarted anything."""
+    began = time.monotonic()
+    recovered = False
+    while not recovered and time.monotonic() - began < _RECOVERS_WITHIN:
+        recovered = bool(await world.crowd.start_one_by_one(1))
+    world.supervisor.write(
+        "outage_over",
+        what=what,
+        must_recover=True,
+        recovered=recovered,
+        within=_RECOVERS_WITHIN,
+        seconds=time.monotonic() - began,
+    )
+
+
+async def _inject(process: int, what: str) -> "subprocess.Popen[bytes]":
+    """Attach a tracer that tampers with a process's system calls; returns once it has."""
+    called = what.partition(":")[0]
+    command = ["strace", "-f", "-qq", "-e", f"trace={called}", "-e", f"inject={what}", "-o", "/dev/null"]
+    return await asyncio.to_thread(_attach, [*command, "-p", str(process)], Path(f"/proc/{process}/status"))
+
+
+def _attach(command: list[str], status: Path) -> "subprocess.Popen[bytes]":
+    tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + _ATTACHES_WITHIN
+    while "TracerPid:\t0" in status.read_text() and tracer.poll() is None:
+        assert time.monotonic() < until, "strace does not attach"
+        time.sleep(0.01)
+    return tracer
+
+
+def _fill(filler: Path, bytes_left: Callable[[], int]) -> None:
+    with filler.open("wb") as file:
+        while (left := bytes_left()) > 0:
+            file.write(bytes(min(left, 1 << 20)))
+            file.flush()
+
+
+def _free(disk: Path) -> int:
+    found = os.statvfs(disk)
+    return found.f_bavail * found.f_frsize
