@@ -1,6 +1,6 @@
 """How fast the write path of one database is, beside what its disk and its driver could do.
 
-    PYTHONPATH=libs python bench/database.py [--folder DIR] [--statements] [--busy]
+    PYTHONPATH=.:libs python bench/database.py [--folder DIR] [--statements] [--busy] [--postgres]
 
 Prints the floor of the disk (one 8 KiB write and fdatasync over a preallocated file), then for 1, 16, 64 and 256
 concurrent writers the operations per second, their latency and what each takes of the processors (both threads
@@ -11,6 +11,8 @@ a unique index, which is what an append to a thread costs at least.
 --statements compares SQLAlchemy's `exec_driver_sql` with the driver's connection of the same pool.
 --busy adds a task that keeps the event loop fully busy, in steps of 1 ms, for several of Python's thread switch
 intervals: this is what a loaded server looks like to the writer's thread.
+--postgres measures the same writes on a PostgreSQL of the tests' wheel, with fsync, on this machine; before them the
+floor that its driver sets: commits of one row and rows in batches, on one bare connection and on 16.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from pathlib import Path
 import sqlalchemy
 
 from heddle_core.clock import SystemClock
-from heddle_database.port import Transaction
+from heddle_database.port import Database, Transaction
 from heddle_database.sqlite import SqliteDatabase
 from heddle_database.sqlite_connection import HeldConnection, SqliteFile, SqliteOptions, writing
 
@@ -37,7 +39,7 @@ TABLES = (
 INSERT_LOG = "INSERT INTO log (payload) VALUES (:payload)"
 RAISE = (
     "INSERT INTO threads (id, last_sequence) VALUES (:id, 1)"
-    " ON CONFLICT (id) DO UPDATE SET last_sequence = last_sequence + 1 RETURNING last_sequence"
+    " ON CONFLICT (id) DO UPDATE SET last_sequence = threads.last_sequence + 1 RETURNING last_sequence"
 )
 INSERT_EVENT = "INSERT INTO events (thread_id, sequence, payload) VALUES (:id, :sequence, :payload)"
 PAYLOAD = b"x" * 200
@@ -93,14 +95,14 @@ async def opened(folder: Path) -> SqliteDatabase:
     return database
 
 
-async def load(database: SqliteDatabase, shape: Callable[[int], Operation], writers: int, each: int) -> str:
+async def load(database: Database, shape: Callable[[int], Operation], writers: int, each: int) -> str:
     latencies: list[float] = []
 
     async def write(number: int) -> None:
         operation = shape(number)
         for _ in range(each):
             start = time.perf_counter()
-            await database.write(operation)
+            await database.write(operation, affinity=f"thread-{number:04}")
             latencies.append(time.perf_counter() - start)
 
     before = database.statistics
@@ -121,6 +123,54 @@ async def measure_writes(folder: Path) -> None:
         for writers, each in ((1, 2_000), (16, 1_000), (64, 1_000), (64, 1_000), (256, 300)):
             print(f"{shape.__name__:6} c={writers:<4} {await load(database, shape, writers, each)}", flush=True)
         await database.close()
+
+
+async def measure_postgres(folder: Path | None) -> None:
+    from heddle_database.postgres import PostgresDatabase
+    from tests.kit.postgres import PostgresServer
+
+    server = PostgresServer(folder=folder)
+    try:
+        server.start()
+        await measure_driver(server.url())
+        for shape in (log, event):
+            database = await PostgresDatabase.open(server.url(await server.create()))
+
+            def create(transaction: Transaction) -> None:
+                for table in TABLES:
+                    transaction.run(table.replace("id INTEGER", "id BIGSERIAL").replace("BLOB", "BYTEA"))
+
+            await database.write(create)
+            for writers, each in ((1, 500), (16, 200), (64, 100), (256, 30)):
+                print(f"{shape.__name__:6} c={writers:<4} {await load(database, shape, writers, each)}", flush=True)
+            await database.close()
+    finally:
+        server.remove()
+
+
+async def measure_driver(url: str) -> None:
+    import asyncpg
+
+    connections = [await asyncpg.connect(url) for _ in range(16)]
+    await connections[0].execute("CREATE TABLE floor (id BIGSERIAL PRIMARY KEY, payload BYTEA)")
+    insert = "INSERT INTO floor (payload) VALUES ($1)"
+
+    async def commit(connection: asyncpg.Connection, times: int) -> None:
+        for _ in range(times):
+            await connection.execute(insert, PAYLOAD)
+
+    for several, times in ((1, 1_000), (16, 200)):
+        start = time.perf_counter()
+        await asyncio.gather(*(commit(connection, times) for connection in connections[:several]))
+        seconds = time.perf_counter() - start
+        print(f"driver: {several * times / seconds:6.0f} commits/s of one row on {several} connections", flush=True)
+    start = time.perf_counter()
+    for _ in range(100):
+        await connections[0].executemany(insert, [(PAYLOAD,)] * 100)
+    seconds = time.perf_counter() - start
+    print(f"driver: {10_000 / seconds:6.0f} rows/s, 100 in a commit", flush=True)
+    for connection in connections:
+        await connection.close()
 
 
 async def measure_busy(folder: Path) -> None:
@@ -180,12 +230,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the databases are made; default: the temporary folder")
     parser.add_argument("--statements", action="store_true")
     parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--postgres", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         measure_disk(folder)
         if arguments.statements:
             measure_statements(folder)
+        elif arguments.postgres:
+            asyncio.run(measure_postgres(arguments.folder))
         elif arguments.busy:
             asyncio.run(measure_busy(folder))
         else:

@@ -16,7 +16,10 @@ variable for the whole process, while two databases may be brought up at the sam
     def upgrade(op: Operations) -> None:
         op.execute("CREATE TABLE threads (...)")
 
-There is no way down: old code is served by a backup, and a new version must be able to run beside the old one.
+There is no way down: old code is served by a backup, and a new version must be able to run beside the old one. What an
+old process could not live with, as the end of a column that it reads, goes into `migrations/after/`: the same kind of
+files, a chain of their own, run by `finish` once every old process is gone. Each names, as `needs`, the revision of the
+first chain that it builds on, which old code does not know: so it refuses to start from then on.
 """
 
 import ast
@@ -40,9 +43,16 @@ class Migrations:
         """Where the service's revision is kept."""
         return f"{self.service}_schema_version"
 
+    @property
+    def after(self) -> "Migrations":
+        """What may only be run when no process of an older version is left."""
+        return Migrations(f"{self.service}_after", self.folder / "after")
 
-async def migrate(database: Database, migrations: Migrations) -> str | None:
+
+async def migrate(database: Database, migrations: Migrations, *, to: str = "") -> str | None:
     """Run what is missing, all or nothing; returns the revision that the tables are at (None: there are no files).
+
+    With `to`, up to that revision only: for tables that are to take what an older version has dumped.
 
     Tables that are as the code expects are found so without loading alembic, which costs a third of a second at
     every start.
@@ -50,12 +60,30 @@ async def migrate(database: Database, migrations: Migrations) -> str | None:
     Raises `IllegalTransition`, and changes nothing, if the tables were written by a newer version of the code.
     What a version file raises comes through, after everything was rolled back.
     """
-    newest = _heads(migrations.folder)
-    if newest and await _present(database, migrations) == newest:
-        return newest[0]
+    wanted = [to] if to else _heads(migrations.folder)
+    if wanted and await _present(database, migrations) == wanted:
+        return wanted[0]
     from heddle_database.upgrades import upgrade
 
-    return await database.alter(lambda connection: upgrade(connection, migrations))
+    return await database.alter(lambda connection: upgrade(connection, migrations, to))
+
+
+async def finish(database: Database, migrations: Migrations) -> str | None:
+    """Run what had to wait until every process of an older version is gone; as `migrate`, which is done first.
+
+    At once where nobody else can have the database open; else by an explicit command, at the end of a rollout.
+    """
+    after = migrations.after
+    newest = _heads(after.folder)
+    await migrate(database, migrations)
+    if not newest or await _present(database, after) == newest:
+        return newest[0] if newest else None
+    known = {_literals(file).get("revision") for file in migrations.folder.glob("*.py")}
+    for file in after.folder.glob("*.py"):
+        assert _literals(file).get("needs") in known, f"{file.name} does not say which revision it needs"
+    from heddle_database.upgrades import upgrade
+
+    return await database.alter(lambda connection: upgrade(connection, after))
 
 
 async def _present(database: Database, migrations: Migrations) -> list[str]:

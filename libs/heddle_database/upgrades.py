@@ -8,17 +8,21 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from heddle_core.errors import IllegalTransition
+from heddle_core.failpoints import failpoint
 from heddle_database.migrations import Migrations
 
 
-def upgrade(connection: Connection, migrations: Migrations) -> str | None:
-    """Run what is missing; returns the revision that the tables are at then. Raises as `migrate` does."""
+def upgrade(connection: Connection, migrations: Migrations, to: str = "") -> str | None:
+    """Run what is missing, up to a revision if one is named; returns the revision that the tables are at then.
+
+    Raises as `migrate` does.
+    """
     scripts = ScriptDirectory(migrations.folder, version_locations=[migrations.folder])
     newest = scripts.get_current_head()
 
     def missing(present: Sequence[str], _context: MigrationContext) -> Iterator[MigrationStep]:
-        _refuse_unknown(present, scripts, migrations, newest)
-        path = list(scripts.iterate_revisions("head", tuple(present), implicit_base=True))
+        _refuse_unknown([*present, *([to] if to else [])], scripts, migrations, newest)
+        path = list(scripts.iterate_revisions(to or "head", tuple(present), implicit_base=True))
         for script in reversed(path):
             yield MigrationStep.upgrade_from_script(scripts.revision_map, script)
 
@@ -30,8 +34,10 @@ def upgrade(connection: Connection, migrations: Migrations) -> str | None:
             "fn": missing,
         },
     )
+    failpoint("migration")
     context.run_migrations(op=Operations(context))
-    return newest
+    failpoint("migration")
+    return to or newest
 
 
 def _refuse_unknown(

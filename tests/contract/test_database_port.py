@@ -5,45 +5,41 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
-from typing import Protocol
 
 import pytest
+import pytest_asyncio
 
-from heddle_core.clock import Micros, SystemClock
+from heddle_core.clock import Micros
 from heddle_core.errors import IllegalTransition, Overloaded, RunNotFound, StoreUnavailable
 from heddle_database.port import Database, StatementFailed, Transaction
-from heddle_database.sqlite import SqliteDatabase
-from heddle_database.sqlite_connection import SqliteOptions
+from tests.kit.databases import (
+    Engine,
+    Gate,
+    Sqlite,
+    create,
+    insert,
+    numbers,
+    postgres,
+    refuse,
+    sqlite,
+    together,
+    wait_for,
+)
 
 CHILD_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
-class Engine(Protocol):
-    async def open(self, queue_limit: int = 10_000) -> Database: ...
-    async def open_small(self) -> Database: ...  # with room for some ten thousand bytes
-    def opening_source(self) -> str: ...  # a Python expression that opens the same database in a child process
+@pytest_asyncio.fixture(params=[sqlite, postgres])
+async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Engine]:
+    async with request.param(tmp_path) as made:
+        yield made
 
 
-@dataclass
-class Sqlite:
-    path: Path
-
-    async def open(self, queue_limit: int = 10_000) -> Database:
-        return await SqliteDatabase.open(self.path, clock=SystemClock(), options=SqliteOptions(queue_limit=queue_limit))
-
-    async def open_small(self) -> Database:
-        return await SqliteDatabase.open(self.path, clock=SystemClock(), options=SqliteOptions(page_limit=8))
-
-    def opening_source(self) -> str:
-        return f"SqliteDatabase.open(Path({str(self.path)!r}), clock=SystemClock())"
-
-
-@pytest.fixture(params=[Sqlite])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    return request.param(tmp_path / "notes.db")
+@pytest.fixture
+def file(tmp_path: Path) -> Sqlite:
+    return Sqlite(tmp_path / "notes.db")
 
 
 @pytest.fixture
@@ -52,56 +48,6 @@ async def database(engine: Engine) -> AsyncIterator[Database]:
     await opened.write(create)
     yield opened
     await opened.close()
-
-
-def create(transaction: Transaction) -> None:
-    transaction.run("CREATE TABLE IF NOT EXISTS notes (id INTEGER PRIMARY KEY, body TEXT NOT NULL)")
-
-
-def insert(number: int, body: str = "") -> Callable[[Transaction], int]:
-    def operation(transaction: Transaction) -> int:
-        transaction.run("INSERT INTO notes (id, body) VALUES (:id, :body)", id=number, body=body)
-        return number
-
-    return operation
-
-
-def refuse(transaction: Transaction) -> None:
-    raise RunNotFound("r1")
-
-
-def numbers(transaction: Transaction) -> list[int]:
-    return [number for (number,) in transaction.rows("SELECT id FROM notes ORDER BY id")]
-
-
-class Gate:
-    """Holds the writer inside an operation, so that what is written meanwhile waits in one batch."""
-
-    def __init__(self, database: Database) -> None:
-        self._open = threading.Event()
-        self._entered = threading.Event()
-        self._held = asyncio.ensure_future(database.write(self._wait, bulk=True))
-
-    def _wait(self, _transaction: Transaction) -> None:
-        self._entered.set()
-        assert self._open.wait(30)
-
-    async def closed(self) -> None:
-        assert await asyncio.to_thread(self._entered.wait, 30)
-
-    async def open(self) -> None:
-        self._open.set()
-        await self._held
-
-
-async def together(database: Database, *operations: Callable[[Transaction], object]) -> list[object]:
-    """Have the operations wait together, so that they share a transaction; their results or errors."""
-    gate = Gate(database)
-    await gate.closed()
-    waiting = [asyncio.ensure_future(database.write(operation)) for operation in operations]
-    await asyncio.sleep(0)
-    await gate.open()
-    return await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_a_transaction_returns_rows_one_row_none_and_counts(database: Database) -> None:
@@ -254,7 +200,7 @@ async def test_a_read_keeps_its_snapshot_and_never_waits_for_the_writer(database
     def look_twice(transaction: Transaction) -> tuple[list[int], list[int]]:
         first = numbers(transaction)
         first_look.set()
-        assert go_on.wait(30)
+        wait_for(go_on)
         return first, numbers(transaction)
 
     reading = asyncio.ensure_future(database.read(look_twice))
@@ -271,7 +217,7 @@ async def test_a_read_does_not_see_what_is_not_committed(database: Database) -> 
     def write_slowly(transaction: Transaction) -> None:
         insert(1)(transaction)
         written.set()
-        assert go_on.wait(30)
+        wait_for(go_on)
 
     writing = asyncio.ensure_future(database.write(write_slowly, bulk=True))
     assert await asyncio.to_thread(written.wait, 30)
@@ -302,8 +248,8 @@ async def test_a_full_queue_refuses_at_once_and_takes_more_when_it_has_drained(e
     await database.close()
 
 
-async def test_a_full_disk_refuses_what_does_not_fit_and_keeps_what_was_acknowledged(engine: Engine) -> None:
-    database = await engine.open_small()
+async def test_a_full_disk_refuses_what_does_not_fit_and_keeps_what_was_acknowledged(file: Sqlite) -> None:
+    database = await file.open_small()
     await database.write(create)
     results = await together(database, insert(1), insert(2, "x" * 100_000), insert(3))
     assert results[0::2] == [1, 3]
@@ -336,14 +282,15 @@ async def test_closing_settles_all_that_was_accepted_and_refuses_the_rest(engine
     await again.close()
 
 
-async def test_a_second_opener_is_refused_until_the_first_has_closed(engine: Engine, database: Database) -> None:
+async def test_a_second_opener_is_refused_until_the_first_has_closed(file: Sqlite) -> None:
+    database = await file.open()
     with pytest.raises(IllegalTransition, match=rf"notes\.db.*in use by process {os.getpid()}.*stop that process"):
-        await engine.open()
-    child = await asyncio.to_thread(run_child, engine, "print('opened')")
+        await file.open()
+    child = await asyncio.to_thread(run_child, file, "print('opened')")
     assert "in use by process" in child.stderr
     assert child.returncode == 1
     await database.close()
-    child = await asyncio.to_thread(run_child, engine, "await database.close(); print('opened')")
+    child = await asyncio.to_thread(run_child, file, "await database.close(); print('opened')")
     assert child.stdout == "opened\n"
 
 
@@ -382,6 +329,7 @@ def child_source(engine: Engine, body: str) -> str:
         "import asyncio, os\n"
         "from pathlib import Path\n"
         "from heddle_core.clock import SystemClock\n"
+        "from heddle_database.postgres import PostgresDatabase\n"
         "from heddle_database.sqlite import SqliteDatabase\n"
         "async def main():\n"
         f"    database = await {engine.opening_source()}\n"
