@@ -1,10 +1,17 @@
 """Where NATS is and how to get in: what the bundled server gives, and what settings give for a cluster."""
 
+import json
+import os
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
+from pathlib import Path
+from typing import Any, cast
+
+from heddle_core.errors import ServiceUnreachable
+from heddle_core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Endpoint:
     """How to reach one NATS server or cluster."""
 
@@ -19,3 +26,23 @@ class Endpoint:
     """Path of a `.creds` file with a user JWT and its key."""
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     """None for plain text, or for the defaults if the server demands TLS."""
+
+
+def write_endpoint(path: Path, endpoint: Endpoint) -> None:
+    """Leave word where a server listens and with which token, for processes of the same user."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 - the mode
+        json.dump({"servers": endpoint.servers, "token": endpoint.token}, file)
+    fresh.replace(path)
+
+
+def read_endpoint(path: Path) -> Endpoint:
+    """What `write_endpoint` left; without servers if there is nothing yet. Raises ServiceUnreachable for rubbish."""
+    try:
+        told = cast(dict[str, Any], json.loads(path.read_text()))
+        return Endpoint(servers=tuple(map(str, told["servers"])), token=str(told["token"]))
+    except FileNotFoundError:
+        return Endpoint(servers=())
+    except (ValueError, KeyError, TypeError, OSError) as fault:
+        raise ServiceUnreachable("nats-server", f"{path} does not say where it listens: {fault}") from fault

@@ -1,33 +1,40 @@
 """Reading thread events off the bus as the log has them: each once, in order within its thread, holes filled.
 
-The bus delivers at least once, and may lose. The reader keeps (log epoch, sequence) of each thread, drops
-what it has seen, and fetches from the log what it has not (SEMANTICS 30).
+The bus delivers at least once, and may lose. The reader keeps (log epoch, sequence) of each thread, drops what it has
+seen, and fetches from the log what it has not (SEMANTICS 30). It knows no message of the contract: what an event is,
+and how the log is read, is given. `heddle_client.consuming` gives both.
 """
 
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import Generic, Self, TypeAlias, TypeVar
 
-from heddle_bus.headers import EventOrigin, event_origin
+from heddle_bus import subjects
+from heddle_bus.headers import EventOrigin, event_kind, event_origin
 from heddle_bus.port import Following, Gap, StoredMessage, StreamPosition
+from heddle_core.values import value
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DELETED = "ThreadDeleted"
+"""The kind of message that ends a thread."""
 
 _MOST_THREADS = 100_000
 """Threads whose place is kept in memory, about 200 bytes each; the longest unheard of are let go first."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedEvent:
+@value
+class LoggedEvent(Generic[T]):
     """One event as the log gives it."""
 
     sequence: int
-    payload: bytes
+    event: T
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThreadPlace:
     """How far a reader has come in one thread."""
 
@@ -35,19 +42,33 @@ class ThreadPlace:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+@value
+class Event(Generic[T]):
     """The next event of a thread."""
 
     origin: EventOrigin
-    payload: bytes
+    event: T
     position: StreamPosition
     """Where to follow the stream from after this event, and all before it, were dealt with."""
     from_log: bool
     """Whether the bus did not bring it, and it was fetched."""
 
+    @property
+    def place(self) -> ThreadPlace:
+        """What to record once it was dealt with, and to give back from `find_place`."""
+        return ThreadPlace(self.origin.log_epoch, self.origin.sequence)
 
-@dataclass(frozen=True, slots=True)
+
+@value
+class Deleted:
+    """A thread is gone, with its events: nothing of it comes any more."""
+
+    tenant: str
+    thread: str
+    position: StreamPosition
+
+
+@value
 class Hole:
     """Events of a thread that neither the bus nor the log has any more: read a snapshot."""
 
@@ -57,10 +78,10 @@ class Hole:
     before_sequence: int
 
 
-EventItem: TypeAlias = Event | Hole | Gap
+EventItem: TypeAlias = Event[T] | Deleted | Hole | Gap
 """A `Gap` says that the bus may have lost events of any thread: sweep what you wait for through the log."""
 
-ReadLog: TypeAlias = Callable[[str, str, int, int], Awaitable[Sequence[LoggedEvent]]]
+ReadLog: TypeAlias = Callable[[str, str, int, int], Awaitable[Sequence[LoggedEvent[T]]]]
 """`read_log(tenant, thread, after_sequence, up_to)`: what the log has after the one and up to the other, in
 order.
 
@@ -70,7 +91,17 @@ FindPlace: TypeAlias = Callable[[str, str], Awaitable[ThreadPlace | None]]
 """`find_place(tenant, thread)`: how far the caller has come by its own records; None: start with what comes."""
 
 
-class EventReader:
+async def start_with_what_comes(tenant: str, thread: str) -> ThreadPlace | None:
+    """A `FindPlace` for a caller without records: of each thread, the first event that comes is the first."""
+    return None
+
+
+async def start_from_first(tenant: str, thread: str) -> ThreadPlace | None:
+    """A `FindPlace` for a caller without records: of each thread all events, from the log where need be."""
+    return ThreadPlace(0, 0)
+
+
+class EventReader(Generic[T]):
     """Turns what the stream brings into events in order. For one reader at a time; an error passes through
     it.
 
@@ -81,22 +112,24 @@ class EventReader:
         self,
         following: Following,
         *,
-        read_log: ReadLog,
-        find_place: FindPlace,
+        decode: Callable[[bytes], T],
+        read_log: ReadLog[T],
+        find_place: FindPlace = start_with_what_comes,
         most_threads: int = _MOST_THREADS,
     ) -> None:
         self._following = following
+        self._decode = decode
         self._read_log = read_log
         self._find_place = find_place
         self._most_threads = most_threads
         self._places: OrderedDict[tuple[str, str], ThreadPlace] = OrderedDict()
         self._message: StoredMessage | None = None
-        self._ready: list[EventItem] = []
+        self._ready: list[EventItem[T]] = []
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> EventItem:
+    async def __anext__(self) -> EventItem[T]:
         while not self._ready:
             if self._message is None:
                 item = await anext(self._following)
@@ -125,10 +158,15 @@ class EventReader:
         place = starting_place(await self._place(origin), origin)
         if place is None:
             return
-        items: list[EventItem] = []
-        if place.sequence < origin.sequence - 1:
-            items = await self._fetch(origin, place.sequence, message.position)
-        items.append(Event(origin, message.payload, message.position, from_log=False))
+        if event_kind(message.headers) == DELETED:
+            items: list[EventItem[T]] = [Deleted(origin.tenant, origin.thread, message.position)]
+        elif subjects.IN_LOG in message.headers:
+            items = await self._fetch(origin, place.sequence, origin.sequence + 1, message.position)
+        else:
+            items = []
+            if place.sequence < origin.sequence - 1:
+                items = await self._fetch(origin, place.sequence, origin.sequence, message.position)
+            items.append(Event(origin, self._decode(message.payload), message.position, from_log=False))
         # From here on nothing waits: the place moves if and only if the events are handed over.
         self._ready = items
         key = (origin.tenant, origin.thread)
@@ -141,21 +179,24 @@ class EventReader:
         known = self._places.get((origin.tenant, origin.thread))
         return known if known is not None else await self._find_place(origin.tenant, origin.thread)
 
-    async def _fetch(self, origin: EventOrigin, after: int, position: StreamPosition) -> list[EventItem]:
-        """What lies between the place and the event that came."""
+    async def _fetch(
+        self, origin: EventOrigin, after: int, before: int, position: StreamPosition
+    ) -> list[EventItem[T]]:
+        """What the log has of the thread between two sequences; `position` is that of the message that told of it."""
         # The message itself is not dealt with yet: a reader that stops among these must get it again.
-        before = StreamPosition(position.created, position.sequence - 1)
-        items: list[EventItem] = []
-        for each in await self._read_log(origin.tenant, origin.thread, after, origin.sequence - 1):
-            if each.sequence <= after or each.sequence >= origin.sequence:
+        resume = StreamPosition(position.created, position.sequence - 1)
+        items: list[EventItem[T]] = []
+        for each in await self._read_log(origin.tenant, origin.thread, after, before - 1):
+            if each.sequence <= after or each.sequence >= before:
                 continue
             if each.sequence > after + 1:
                 items.append(Hole(origin.tenant, origin.thread, after, each.sequence))
             missing = EventOrigin(origin.log_epoch, origin.tenant, origin.thread, each.sequence)
-            items.append(Event(missing, each.payload, before, from_log=True))
+            is_told = each.sequence == origin.sequence
+            items.append(Event(missing, each.event, position if is_told else resume, from_log=True))
             after = each.sequence
-        if after < origin.sequence - 1:
-            items.append(Hole(origin.tenant, origin.thread, after, origin.sequence))
+        if after < before - 1:
+            items.append(Hole(origin.tenant, origin.thread, after, before))
         return items
 
 

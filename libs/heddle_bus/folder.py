@@ -27,6 +27,7 @@ class ServerFolder:
         self.output = path / "nats-server.out"
         self.ports = path / "ports"
         self.pid_file = path / "nats-server.pid"
+        self.endpoint = path / "endpoint.json"
         self.store = path / "store"
         self._owner = -1
         self._server = -1
@@ -61,6 +62,7 @@ class ServerFolder:
     def forget_server(self) -> None:
         """Remove what an ended server has left, so that nothing stale is ever read as the next one's."""
         self.pid_file.unlink(missing_ok=True)
+        self.endpoint.unlink(missing_ok=True)
         for stale in self.ports.iterdir():
             stale.unlink(missing_ok=True)
 

@@ -11,18 +11,20 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Self
-
-from nats.aio.msg import Msg
+from typing import TYPE_CHECKING, Self
 
 from heddle_bus import subjects
-from heddle_bus.link import Link, Listening
 from heddle_bus.port import Gap, GapReason, StoredMessage, StreamIdentity, StreamPosition
 from heddle_bus.positions import resume
 from heddle_bus.stream import nanoseconds, read_message, stream_identity
 from heddle_core.clock import Micros
 from heddle_core.errors import ServiceUnreachable
 from heddle_core.faults import HeddleError
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+    from heddle_bus.link import Link, Listening
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +115,7 @@ class JetStreamFollowing:
         for message in await pull.take():
             self._accept(pull, message)
 
-    def _accept(self, pull: "_Pull", message: Msg) -> None:
+    def _accept(self, pull: "_Pull", message: "Msg") -> None:
         stream_sequence, consumer_sequence = _sequences(message.reply)
         pull.delivered += 1
         if consumer_sequence != pull.delivered:
@@ -128,7 +130,7 @@ class JetStreamFollowing:
     def _sequence(self) -> int:
         return self._position.sequence if self._position is not None else 0
 
-    async def _open(self, link: Link) -> "_Pull":
+    async def _open(self, link: "Link") -> "_Pull":
         stream = await stream_identity(link, _API_DEADLINE)
         position, gap = resume(self._position, stream)
         if gap is None and await self._last_was_replaced(link, position):
@@ -147,7 +149,7 @@ class JetStreamFollowing:
             self._items.append(gap)
         return pull
 
-    async def _last_was_replaced(self, link: Link, position: StreamPosition) -> bool:
+    async def _last_was_replaced(self, link: "Link", position: StreamPosition) -> bool:
         """An old copy of the store that has grown past our place since shows by another message there."""
         if not self._last_message_id:
             return False
@@ -173,7 +175,7 @@ class JetStreamFollowing:
 class _Pull:
     """One ephemeral consumer, and what it delivered."""
 
-    def __init__(self, link: Link, created: Micros) -> None:
+    def __init__(self, link: "Link", created: Micros) -> None:
         self.link = link
         self.created = created
         self.delivered = 0
@@ -221,7 +223,7 @@ class _Pull:
         method = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.EVENT_STREAM}.{self._consumer}"
         await self.link.send(method, json.dumps(wanted).encode(), {}, reply_to=self._inbox)
 
-    async def take(self) -> list[Msg]:
+    async def take(self) -> "list[Msg]":
         """What has come; nothing only if the request has ended. Raises ServiceUnreachable on any doubt."""
         while not self._arrived and self._outstanding and not self._broken:
             self._changed.clear()
@@ -251,7 +253,7 @@ class _Pull:
         except HeddleError as fault:
             _log.debug("deleting a consumer: %s", fault)
 
-    def arrive(self, message: Msg) -> None:
+    def arrive(self, message: "Msg") -> None:
         status = (message.headers or {}).get("Status", "") if not message.data else ""
         if not status:
             self._arrived.append(message)
@@ -271,7 +273,7 @@ class _Pull:
         self._changed.set()
 
 
-def _description(message: Msg) -> str:
+def _description(message: "Msg") -> str:
     return (message.headers or {}).get("Description", "")
 
 

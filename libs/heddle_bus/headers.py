@@ -4,18 +4,19 @@ The CloudEvents NATS binding spells an attribute `ce-<name>`, and allows a-z and
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from heddle_bus import subjects
 from heddle_core.clock import MICROS_PER_SECOND, Micros
 from heddle_core.errors import invalid
 from heddle_core.ids import is_id
+from heddle_core.values import value
 
 _HIGHEST = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EventOrigin:
     """Which event a message carries: two messages with equal origins carry the same event."""
 
@@ -53,6 +54,11 @@ def event_headers(origin: EventOrigin, *, kind: str, committed: Micros, tracepar
     return headers
 
 
+def event_kind(headers: Mapping[str, str]) -> str:
+    """The kind of event that the headers name, as RunStarted; empty if they do not."""
+    return headers.get("ce-type", "").rpartition(".")[2]
+
+
 def event_origin(headers: Mapping[str, str]) -> EventOrigin | None:
     """The origin that the headers name, or None if they do not name a well-formed one."""
     tenant, thread = headers.get(subjects.TENANT, ""), headers.get(subjects.THREAD, "")
@@ -65,10 +71,10 @@ def event_origin(headers: Mapping[str, str]) -> EventOrigin | None:
 
 def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """`headers` themselves if they are safe on the wire; raises InvalidField if a line could be forged."""
-    for name, value in headers.items():
-        if not is_id(name):
+    for name, text in headers.items():
+        if not _is_name(name):
             raise invalid("header name", "must be 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
-        if not value.isprintable() or value != value.strip():
+        if not text.isprintable() or text != text.strip():
             raise invalid(f"header {name}", "must be printable, with no blank at either end")
     return headers
 
@@ -77,7 +83,14 @@ def stored_headers(headers: Mapping[str, str], message_id: str) -> dict[str, str
     """The headers under which a message is stored; raises InvalidField as `checked_headers`, or for an empty id."""
     if not message_id:
         raise invalid("message id", "must not be empty: without it a repeat would be stored twice")
-    return dict(checked_headers({**headers, subjects.MESSAGE_ID: message_id}))
+    stored = {**headers, subjects.MESSAGE_ID: message_id}
+    checked_headers(stored)
+    return stored
+
+
+@lru_cache(maxsize=256)
+def _is_name(name: str) -> bool:
+    return is_id(name)
 
 
 def _number(text: str) -> int | None:

@@ -2,17 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Self
-
-from nats.aio.msg import Msg
+from importlib import import_module
+from typing import TYPE_CHECKING, Self
 
 from heddle_bus import subjects
+from heddle_bus.answers import NobodyListens, api_answer
 from heddle_bus.endpoint import Endpoint
 from heddle_bus.following import JetStreamFollowing
 from heddle_bus.headers import checked_headers, stored_headers
-from heddle_bus.link import Link, Listening, NobodyListens, api_answer
 from heddle_bus.mailbox import Mailbox
 from heddle_bus.observed import Observed
 from heddle_bus.port import (
@@ -26,14 +25,22 @@ from heddle_bus.port import (
     Gap,
     GapReason,
     Message,
+    Progress,
+    Publication,
     StoredMessage,
     StreamIdentity,
     StreamPosition,
     Subscription,
 )
+from heddle_bus.publisher import Publisher
 from heddle_bus.stream import StreamSettings, ensure_stream, purge_subject, read_message, stream_identity
 from heddle_core.errors import ServiceUnreachable
 from heddle_core.faults import HeddleError
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+    from heddle_bus.link import Link, Listening
 
 _log = logging.getLogger(__name__)
 
@@ -48,14 +55,24 @@ class JetStreamBus:
     """The port over NATS. `endpoint` is asked before each connection, so that a server may move."""
 
     def __init__(
-        self, endpoint: Callable[[], Endpoint], *, name: str = "heddle", stream: StreamSettings | None = None
+        self,
+        endpoint: Callable[[], Endpoint],
+        *,
+        name: str = "heddle",
+        stream: StreamSettings | None = None,
+        keeps_stream: bool = True,
     ) -> None:
+        """`keeps_stream`: whether this process makes the event stream and sets its limits; one that only listens must
+        not, or it would undo the settings of the one that publishes.
+        """
+        self._keeps_stream = keeps_stream
         self._endpoint = endpoint
         self._name = name
         self._settings = stream or StreamSettings()
         self._connection = Observed(Connection(False, False, 0, "not connected yet"))
         self._link: Link | None = None
         self._newest: Link | None = None
+        self._publisher: Publisher | None = None
         self._mailboxes: dict[Mailbox, str] = {}
         self._listening: dict[Mailbox, Listening] = {}
         self._followings: set[JetStreamFollowing] = set()
@@ -86,10 +103,25 @@ class JetStreamBus:
     ) -> Acknowledgement:
         subjects.checked_event_subject(subject)
         stamped = stored_headers(headers, message_id)
-        stamped["Nats-Expected-Stream"] = subjects.EVENT_STREAM
+        stamped[subjects.EXPECTED_STREAM] = subjects.EVENT_STREAM
         answer = await self._store(subject, payload, stamped, deadline)
         body = api_answer(answer.data).checked()
         return Acknowledgement(int(body["seq"]), bool(body.get("duplicate", False)))
+
+    async def publish_in_order(
+        self, queues: Sequence[Sequence[Publication]], *, deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE
+    ) -> list[Progress]:
+        clock = asyncio.get_running_loop()
+        end = clock.time() + deadline.total_seconds()
+        try:
+            link = await self._reach(deadline)
+        except ServiceUnreachable as fault:
+            return [Progress(0, None, fault if queue else None) for queue in queues]
+        assert self._publisher is not None, "a link that is durable has a publisher"
+        done = await self._publisher.publish(queues, timedelta(seconds=end - clock.time()))
+        if done.stream_missing:
+            self._distrust_stream(link)
+        return done.progress
 
     async def send(self, subject: str, payload: bytes, *, headers: Mapping[str, str] = NO_HEADERS) -> None:
         subjects.checked_subject(subject)
@@ -158,9 +190,9 @@ class JetStreamBus:
         position = StreamPosition(stream.created, stream_sequence)
         return await read_message(link, position, _SERVER_DEADLINE)
 
-    async def purge(self, pattern: str) -> int:
+    async def purge(self, pattern: str, *, before: int = 0) -> int:
         subjects.checked_pattern(pattern)
-        return await purge_subject(await self._reach(_SERVER_DEADLINE), pattern, _SERVER_DEADLINE)
+        return await purge_subject(await self._reach(_SERVER_DEADLINE), pattern, before, _SERVER_DEADLINE)
 
     async def close(self) -> None:
         self._closed = True
@@ -179,10 +211,13 @@ class JetStreamBus:
     # --- the connection ----------------------------------------------------------------------------------
 
     async def _keep_connected(self) -> None:
+        # In a thread: nats-py takes long to load, and whoever opens a bus has better things to do meanwhile.
+        open_link = (await asyncio.to_thread(import_module, "heddle_bus.link")).Link
         pause = _FIRST_PAUSE_SECONDS
         while True:
             problem = "the connection broke"
-            self._newest = link = Link(self._endpoint(), name=self._name, on_lost=self._on_lost)
+            link: Link = open_link(self._endpoint(), name=self._name, on_lost=self._on_lost)
+            self._newest = link
             try:
                 await link.open()
                 await self._resume(link)
@@ -201,7 +236,7 @@ class JetStreamBus:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    async def _resume(self, link: Link) -> None:
+    async def _resume(self, link: "Link") -> None:
         missed = list(self._mailboxes)
         # Those who subscribe meanwhile are taken up by the next round.
         while waiting := [each for each in self._mailboxes if each not in self._listening]:
@@ -210,19 +245,22 @@ class JetStreamBus:
                     await self._listen(link, mailbox, self._mailboxes[mailbox])
             await link.settle(_SERVER_DEADLINE)
             missed += waiting
-        self._link = link
+        publisher = Publisher(link)
+        await publisher.open()
+        self._link, self._publisher = link, publisher
         for mailbox in dict.fromkeys(missed):
             mailbox.mark(Gap(GapReason.DISCONNECTED))
         count = self._connection.value.count + 1
         self._connection.set(Connection(True, False, count, "the event stream is not ready yet"))
 
-    async def _keep_stream(self, link: Link) -> None:
+    async def _keep_stream(self, link: "Link") -> None:
         """Make sure of the stream, and again whenever somebody finds it missing, until the link is lost."""
         while not link.lost:
             self._attention.clear()
             count = self._connection.value.count
             try:
-                await ensure_stream(link, self._settings, _SERVER_DEADLINE)
+                if self._keeps_stream:
+                    await ensure_stream(link, self._settings, _SERVER_DEADLINE)
             except HeddleError as fault:
                 self._connection.set(Connection(True, False, count, str(fault)))
                 await asyncio.sleep(_STREAM_PAUSE_SECONDS)
@@ -241,7 +279,7 @@ class JetStreamBus:
         self._link = None
         self._connection.set(Connection(False, False, self._connection.value.count, problem))
 
-    async def _listen(self, link: Link, mailbox: Mailbox, pattern: str) -> None:
+    async def _listen(self, link: "Link", mailbox: Mailbox, pattern: str) -> None:
         listening = await link.listen(pattern, _Delivery(mailbox))
         if mailbox.closed or link.lost:
             await listening.end()
@@ -250,7 +288,7 @@ class JetStreamBus:
 
     # --- the stream --------------------------------------------------------------------------------------
 
-    async def _store(self, subject: str, payload: bytes, headers: Mapping[str, str], deadline: timedelta) -> Msg:
+    async def _store(self, subject: str, payload: bytes, headers: Mapping[str, str], deadline: timedelta) -> "Msg":
         clock = asyncio.get_running_loop()
         end = clock.time() + deadline.total_seconds()
         while True:
@@ -263,13 +301,13 @@ class JetStreamBus:
                 self._distrust_stream(link)
                 await asyncio.sleep(_STREAM_PAUSE_SECONDS)
 
-    def _distrust_stream(self, link: Link) -> None:
+    def _distrust_stream(self, link: "Link") -> None:
         if link is self._link:
             count = self._connection.value.count
             self._connection.set(Connection(True, False, count, "the event stream is gone"))
             self._attention.set()
 
-    async def _reach(self, deadline: timedelta) -> Link:
+    async def _reach(self, deadline: timedelta) -> "Link":
         link = self._durable_link()
         if link is not None:
             return link
@@ -282,11 +320,11 @@ class JetStreamBus:
             raise ServiceUnreachable("the event stream", self._connection.value.problem) from None
         return link
 
-    def _durable_link(self) -> Link | None:
+    def _durable_link(self) -> "Link | None":
         self._check_open()
         return self._link if self._connection.value.durable else None
 
-    async def _reach_for(self, following: JetStreamFollowing) -> Link | None:
+    async def _reach_for(self, following: JetStreamFollowing) -> "Link | None":
         await self._connection.until(lambda state: state.durable or following.closed)
         return None if following.closed else self._link
 
@@ -301,7 +339,7 @@ class _Delivery:
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
 
-    def arrive(self, message: Msg) -> None:
+    def arrive(self, message: "Msg") -> None:
         self._mailbox.offer(_message(message))
 
     def dropped(self) -> None:
@@ -311,5 +349,5 @@ class _Delivery:
         pass
 
 
-def _message(message: Msg) -> Message:
+def _message(message: "Msg") -> Message:
     return Message(message.subject, message.data, message.headers or {}, message.reply)

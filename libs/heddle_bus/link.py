@@ -10,9 +10,8 @@ import itertools
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -20,6 +19,7 @@ from nats.aio.subscription import Subscription as ClientSubscription
 from nats.errors import Error as NatsError
 from nats.errors import SlowConsumerError
 
+from heddle_bus.answers import ApiAnswer, Listener, NobodyListens, api_answer, is_unheard
 from heddle_bus.endpoint import Endpoint
 from heddle_core.errors import DeadlinePassed, RequestTooLarge, ServiceUnreachable
 
@@ -38,40 +38,6 @@ _CLIENT_MESSAGES = 256 * 1024
 _CLIENT_BYTES = 64 * 1024 * 1024
 """What nats-py may hold between its parser and a listener, which takes a message without waiting."""
 
-_NO_RESPONDERS = "503"
-
-
-class Listener(Protocol):
-    """Who receives the messages of one pattern. None of these may wait or raise."""
-
-    def arrive(self, message: Msg) -> None:
-        """A message came."""
-        ...
-
-    def dropped(self) -> None:
-        """The client had to drop messages."""
-        ...
-
-    def lost(self) -> None:
-        """The link ended; nothing more comes."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ApiAnswer:
-    """What JetStream answered to a request about streams and consumers."""
-
-    body: dict[str, Any]
-    error_code: int
-    """JetStream's own error number; 0 for success."""
-    problem: str
-
-    def checked(self) -> dict[str, Any]:
-        """The body of a success; raises ServiceUnreachable."""
-        if self.error_code:
-            raise ServiceUnreachable("JetStream", self.problem)
-        return self.body
-
 
 class _Subscribe(Protocol):
     """What is used of nats-py's `Client.subscribe`, whose own type has holes."""
@@ -86,8 +52,31 @@ class _Subscribe(Protocol):
     ) -> ClientSubscription: ...
 
 
-class NobodyListens(Exception):
-    """A request found no responder: nothing was done with it. Never leaves this package."""
+class _Client(Client):
+    """nats-py's client, without the two queues and tasks between it and whoever uses it.
+
+    A relay has one message of a thread under way at a time, so each hop of the event loop counts ten times a turn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrivals: dict[int, Callable[[Msg], None]] = {}
+        """Who takes the messages of a subscription, by its id."""
+
+    def write(self, commands: bytes) -> None:
+        """Write protocol lines behind all that waits. Raises OSError if the connection is gone."""
+        if self._transport is None:
+            raise ConnectionResetError("the connection is gone")
+        waiting, self._pending, self._pending_data_size = self._pending, [], 0
+        self._transport.writelines([*waiting, commands])
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        arrive = self.arrivals.get(sid)
+        if arrive is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        fields = await self._process_headers(headers)  # pyright: ignore[reportUnknownMemberType]
+        arrive(self._build_message(sid, subject, reply, data, fields))
 
 
 class Link:
@@ -97,7 +86,7 @@ class Link:
         self._endpoint = endpoint
         self._name = name
         self._on_lost = on_lost
-        self._client = Client()
+        self._client = _Client()
         self._opening = False
         self._closing: asyncio.Task[None] | None = None
         self._lost = False
@@ -120,6 +109,8 @@ class Link:
     async def open(self) -> None:
         """Connect. Raises ServiceUnreachable; close it in any case."""
         credentials = self._endpoint.credentials
+        if not self._endpoint.servers:
+            raise ServiceUnreachable("NATS", "it is not started yet")
         self._opening = True
         try:
             async with asyncio.timeout(_CONNECT_SECONDS * (len(self._endpoint.servers) + 1)):
@@ -178,7 +169,8 @@ class Link:
         except NatsError as fault:
             raise ServiceUnreachable("NATS", _words(fault)) from fault
         self._listeners[subscription] = listener
-        return Listening(self._listeners, subscription)
+        self._client.arrivals[_number(subscription)] = listener.arrive
+        return Listening(self._listeners, self._client.arrivals, subscription)
 
     async def settle(self, deadline: timedelta) -> None:
         """Return once the server has seen all that was written before. Raises as `request` does."""
@@ -201,6 +193,14 @@ class Link:
         except NatsError as fault:
             raise ServiceUnreachable("NATS", _words(fault)) from fault
 
+    def write(self, commands: bytes) -> None:
+        """Write encoded publishes: the caller has checked them. Raises ServiceUnreachable if the link is lost."""
+        self._check()
+        try:
+            self._client.write(commands)
+        except (NatsError, OSError, RuntimeError) as fault:  # the last from a transport that is closing
+            raise ServiceUnreachable("NATS", _words(fault)) from fault
+
     async def request(self, subject: str, payload: bytes, *, headers: Mapping[str, str], deadline: timedelta) -> Msg:
         """The first answer.
 
@@ -208,7 +208,7 @@ class Link:
         first.
         """
         message = await self._exchange(subject, payload, headers, f"the request to {subject}", deadline)
-        if message.headers and message.headers.get("Status") == _NO_RESPONDERS:
+        if is_unheard(message):
             raise NobodyListens
         return message
 
@@ -291,31 +291,25 @@ class Link:
 class Listening:
     """That a link delivers to a listener; ends with the link at the latest."""
 
-    def __init__(self, listeners: dict[ClientSubscription, Listener], subscription: ClientSubscription) -> None:
+    def __init__(
+        self,
+        listeners: dict[ClientSubscription, Listener],
+        arrivals: dict[int, Callable[[Msg], None]],
+        subscription: ClientSubscription,
+    ) -> None:
         self._listeners = listeners
+        self._arrivals = arrivals
         self._subscription = subscription
 
     async def end(self) -> None:
         """Deliver nothing more."""
         if self._listeners.pop(self._subscription, None) is None:
             return
+        self._arrivals.pop(_number(self._subscription), None)
         try:
             await self._subscription.unsubscribe()
         except NatsError as fault:
             _log.debug("unsubscribing: %s", _words(fault))
-
-
-def api_answer(data: bytes) -> ApiAnswer:
-    """Decode an answer of JetStream; raises ServiceUnreachable if it is none."""
-    try:
-        body = cast(dict[str, Any], json.loads(data))
-    except ValueError:
-        raise ServiceUnreachable("JetStream", "its answer is not JSON") from None
-    error = cast(dict[str, Any], body.get("error") or {})
-    if not error:
-        return ApiAnswer(body, 0, "")
-    number = int(error.get("err_code") or error.get("code") or -1)
-    return ApiAnswer(body, number, str(error.get("description", "unknown error")))
 
 
 class _Answers:
@@ -334,6 +328,11 @@ class _Answers:
 
     def lost(self) -> None:
         pass
+
+
+def _number(subscription: ClientSubscription) -> int:
+    """What the server calls a subscription by."""
+    return subscription._id  # pyright: ignore[reportPrivateUsage] - it has no other name
 
 
 def _words(fault: BaseException) -> str:

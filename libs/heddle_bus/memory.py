@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Self
 
@@ -22,6 +21,8 @@ from heddle_bus.port import (
     Gap,
     GapReason,
     Message,
+    Progress,
+    Publication,
     StoredMessage,
     StreamIdentity,
     StreamPosition,
@@ -30,11 +31,13 @@ from heddle_bus.port import (
 from heddle_bus.positions import resume
 from heddle_core.clock import Clock, Micros
 from heddle_core.errors import DeadlinePassed, RequestTooLarge, ServiceUnreachable
+from heddle_core.faults import HeddleError
+from heddle_core.values import value
 
 _NAME = "the in-process bus"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ServerState:
     """Whether a MemoryServer can be reached, and how often it was started."""
 
@@ -127,9 +130,13 @@ class MemoryServer:
         """The message there, if there is one."""
         return self._stored.get(sequence)
 
-    def purge(self, pattern: str) -> int:
-        """Remove what is stored under the pattern."""
-        doomed = [each.position.sequence for each in self._stored.values() if subjects.matches(pattern, each.subject)]
+    def purge(self, pattern: str, before: int) -> int:
+        """Remove what is stored under the pattern, in front of a place if that is not zero."""
+        doomed = [
+            sequence
+            for sequence, each in self._stored.items()
+            if (not before or sequence < before) and subjects.matches(pattern, each.subject)
+        ]
         for sequence in doomed:
             self._remove(sequence)
         return len(doomed)
@@ -198,6 +205,11 @@ class MemoryBus:
         await self._reach(deadline)
         return self._server.store(subject, payload, stamped)
 
+    async def publish_in_order(
+        self, queues: Sequence[Sequence[Publication]], *, deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE
+    ) -> list[Progress]:
+        return list(await asyncio.gather(*(self._publish_queue(queue, deadline) for queue in queues)))
+
     async def send(self, subject: str, payload: bytes, *, headers: Mapping[str, str] = NO_HEADERS) -> None:
         subjects.checked_subject(subject)
         checked_headers(headers)
@@ -254,10 +266,10 @@ class MemoryBus:
         await self._reach(ACKNOWLEDGEMENT_DEADLINE)
         return self._server.stored(stream_sequence)
 
-    async def purge(self, pattern: str) -> int:
+    async def purge(self, pattern: str, *, before: int = 0) -> int:
         subjects.checked_pattern(pattern)
         await self._reach(ACKNOWLEDGEMENT_DEADLINE)
-        return self._server.purge(pattern)
+        return self._server.purge(pattern, before)
 
     async def close(self) -> None:
         self._closed = True
@@ -270,6 +282,17 @@ class MemoryBus:
             await asyncio.wait([self._watch])
             self._watch = None
         self._connection.set(Connection(False, False, self._server.state.value.starts, "the bus is closed"))
+
+    async def _publish_queue(self, queue: Sequence[Publication], deadline: timedelta) -> Progress:
+        last: Acknowledgement | None = None
+        for place, each in enumerate(queue):
+            try:
+                last = await self.publish(
+                    each.subject, each.payload, message_id=each.message_id, headers=each.headers, deadline=deadline
+                )
+            except HeddleError as fault:
+                return Progress(place, last, fault)
+        return Progress(len(queue), last, None)
 
     async def _watch_server(self) -> None:
         while True:

@@ -4,14 +4,16 @@ The SQL log is the truth. Whatever the bus loses is found again there, so every 
 `Gap`, or another `StreamIdentity`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from datetime import timedelta
 from enum import Enum
 from typing import Protocol, Self, TypeAlias, TypeVar
 
 from heddle_bus.observed import Observed
 from heddle_core.clock import Micros
+from heddle_core.faults import HeddleError
+from heddle_core.values import value
 
 ACKNOWLEDGEMENT_DEADLINE = timedelta(seconds=5)
 """How long a durable publish or a question to the stream may take by default."""
@@ -23,7 +25,7 @@ MOST_BYTES = 8 * 1024 * 1024
 NO_HEADERS: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Acknowledgement:
     """The bus has stored a message."""
 
@@ -33,7 +35,29 @@ class Acknowledgement:
     """Whether a message with this id was there already, and nothing was added."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
+class Publication:
+    """A message that is to be stored."""
+
+    subject: str
+    payload: bytes
+    message_id: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@value
+class Progress:
+    """How far one queue of messages came."""
+
+    stored: int
+    """How many of its messages are acknowledged: the first so many."""
+    last: Acknowledgement | None
+    """Of the last of these; None if there is none."""
+    fault: HeddleError | None
+    """Why the next one was not acknowledged; None if all were. Read it as `Bus.publish` says of its errors."""
+
+
+@value
 class Message:
     """What arrived on a subject that is not stored."""
 
@@ -44,7 +68,7 @@ class Message:
     """Where an answer is expected; empty if none is."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StreamPosition:
     """A place in one incarnation of the stream. Keep both: the sequence alone means nothing after a wipe."""
 
@@ -53,7 +77,7 @@ class StreamPosition:
     """The last message that was read; 0 for none."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredMessage:
     """What stands in the stream."""
 
@@ -63,7 +87,7 @@ class StoredMessage:
     position: StreamPosition
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StreamIdentity:
     """Which stream this is, and what it holds."""
 
@@ -92,7 +116,7 @@ class GapReason(Enum):
     """The stream was wiped or an old copy was put back; reading starts again at its beginning."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Gap:
     """Messages may be missing here: look at the log."""
 
@@ -135,7 +159,7 @@ Following: TypeAlias = Feed[StoredMessage | Gap]
 """The event stream in its own order, with marks for what it does not hold any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Connection:
     """How the bus stands with its server."""
 
@@ -171,6 +195,17 @@ class Bus(Protocol):
         Waits for a connection as long as the deadline allows. Raises DeadlinePassed or ServiceUnreachable
         when it is unknown whether the message was stored: publish it again with the same id. RequestTooLarge
         and InvalidField are final. Calls that wait side by side may be stored in any order.
+        """
+        ...
+
+    async def publish_in_order(
+        self, queues: Sequence[Sequence[Publication]], *, deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE
+    ) -> list[Progress]:
+        """Store many queues side by side, each in its own order; the progress of each, in the order given.
+
+        Within a queue a message is sent when the one before it is acknowledged (SEMANTICS 30), so that after a fault
+        nothing stands in the stream behind what is missing. The deadline is that of all of them together. What goes
+        wrong with a message is told in its queue's progress, and leaves the other queues alone.
         """
         ...
 
@@ -216,8 +251,11 @@ class Bus(Protocol):
         """The message stored there, or None if there is none. Raises ServiceUnreachable or DeadlinePassed."""
         ...
 
-    async def purge(self, pattern: str) -> int:
-        """Remove every stored message under `pattern`, and say how many. Raises as `identity` does."""
+    async def purge(self, pattern: str, *, before: int = 0) -> int:
+        """Remove the stored messages under `pattern`, and say how many. Raises as `identity` does.
+
+        With `before`, only those in front of that place in the stream.
+        """
         ...
 
     async def close(self) -> None:

@@ -10,15 +10,15 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, cast
 
 from heddle_bus import tether
-from heddle_bus.endpoint import Endpoint
+from heddle_bus.endpoint import Endpoint, write_endpoint
 from heddle_bus.folder import ServerFolder
 from heddle_bus.observed import Observed
 from heddle_core.errors import ServiceUnreachable
+from heddle_core.values import value
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _OUTPUT_LIMIT = 1024 * 1024
 _LAST_WORDS = 600
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ServerSettings:
     """The limits of the bundled server."""
 
@@ -71,15 +71,29 @@ class NatsServer:
         """Where JetStream writes."""
         return self._folder.store
 
-    async def start(self) -> None:
-        """Start it and keep it running. Raises ServiceUnreachable, with the server's last words."""
+    @property
+    def endpoint_file(self) -> Path:
+        """Where it says, for other processes of the same user, what `endpoint` says here."""
+        return self._folder.endpoint
+
+    async def begin(self) -> None:
+        """Start the process, and let it come up by itself; `start` waits for it. Raises as `start`."""
         await self._folder.claim()
         try:
             self._write_configuration()
             await self._spawn()
         except BaseException:
-            await self._end_process()
-            self._folder.release()
+            await self._give_up()
+            raise
+
+    async def start(self) -> None:
+        """Start it and keep it running. Raises ServiceUnreachable, with the server's last words."""
+        if self._process is None:
+            await self.begin()
+        try:
+            await self._await_listening()
+        except BaseException:
+            await self._give_up()
             raise
         self._watch = asyncio.create_task(self._keep_running())
 
@@ -112,6 +126,7 @@ class NatsServer:
             started = clock.time()
             try:
                 await self._spawn()
+                await self._await_listening()
             except (ServiceUnreachable, OSError) as fault:
                 _log.warning("nats-server could not be started: %s", fault)
                 await self._end_process()
@@ -134,8 +149,18 @@ class NatsServer:
                 # A Ctrl-C in the terminal is for Heddle, which then ends its server in order.
                 start_new_session=True,
             )
-        self._last = Endpoint(servers=(await self._listening(self._process),), token=self._token)
-        self.running.set(self._process.pid)
+
+    async def _await_listening(self) -> None:
+        process = self._process
+        if process is None:
+            raise ServiceUnreachable("nats-server", "it is not started")
+        self._last = Endpoint(servers=(await self._listening(process),), token=self._token)
+        write_endpoint(self._folder.endpoint, self._last)
+        self.running.set(process.pid)
+
+    async def _give_up(self) -> None:
+        await self._end_process()
+        self._folder.release()
 
     async def _listening(self, process: Process) -> str:
         """The URL that the server has written into its ports file. It appears when the server is ready."""

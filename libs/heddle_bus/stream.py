@@ -1,14 +1,16 @@
 """The durable event stream in JetStream: its settings, how it is made sure of, and its identity."""
 
 import base64
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from heddle_bus import subjects
-from heddle_bus.link import Link
 from heddle_bus.port import StoredMessage, StreamIdentity, StreamPosition
 from heddle_core.clock import MICROS_PER_SECOND, Micros
+from heddle_core.values import value
+
+if TYPE_CHECKING:
+    from heddle_bus.link import Link
 
 _NANOS_PER_MICRO = 1_000
 
@@ -17,7 +19,7 @@ _NAME_IN_USE = 10058
 _MESSAGE_NOT_FOUND = 10037
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StreamSettings:
     """What the stream keeps. It is a fan-out buffer, not an archive: the log in SQL has everything."""
 
@@ -30,7 +32,7 @@ class StreamSettings:
     """How long the server remembers message ids; it costs it about 150 bytes an event."""
 
 
-async def ensure_stream(link: Link, settings: StreamSettings, deadline: timedelta) -> None:
+async def ensure_stream(link: "Link", settings: StreamSettings, deadline: timedelta) -> None:
     """Make the stream, or change its limits to these. Never deletes. Raises as `Link.api` does."""
     wanted = _configuration(settings)
     found = await link.api(f"STREAM.INFO.{subjects.EVENT_STREAM}", {}, deadline)
@@ -46,14 +48,14 @@ async def ensure_stream(link: Link, settings: StreamSettings, deadline: timedelt
         (await link.api(f"STREAM.UPDATE.{subjects.EVENT_STREAM}", changed, deadline)).checked()
 
 
-async def stream_identity(link: Link, deadline: timedelta) -> StreamIdentity:
+async def stream_identity(link: "Link", deadline: timedelta) -> StreamIdentity:
     """Which stream the server has. Raises as `Link.api` does."""
     info = (await link.api(f"STREAM.INFO.{subjects.EVENT_STREAM}", {}, deadline)).checked()
     state = cast(dict[str, Any], info["state"])
     return StreamIdentity(_micros(str(info["created"])), int(state["first_seq"]), int(state["last_seq"]))
 
 
-async def read_message(link: Link, position: StreamPosition, deadline: timedelta) -> StoredMessage | None:
+async def read_message(link: "Link", position: StreamPosition, deadline: timedelta) -> StoredMessage | None:
     """The message stored at the position's sequence. Raises as `Link.api` does."""
     method = f"STREAM.MSG.GET.{subjects.EVENT_STREAM}"
     answer = await link.api(method, {"seq": position.sequence}, deadline)
@@ -65,10 +67,10 @@ async def read_message(link: Link, position: StreamPosition, deadline: timedelta
     return StoredMessage(str(found["subject"]), payload, headers, position)
 
 
-async def purge_subject(link: Link, pattern: str, deadline: timedelta) -> int:
-    """Remove what is stored under the pattern, and say how many. Raises as `Link.api` does."""
-    method = f"STREAM.PURGE.{subjects.EVENT_STREAM}"
-    return int((await link.api(method, {"filter": pattern}, deadline)).checked()["purged"])
+async def purge_subject(link: "Link", pattern: str, before: int, deadline: timedelta) -> int:
+    """Remove what is stored under the pattern, in front of a place if that is not zero. Raises as `Link.api` does."""
+    wanted: dict[str, object] = {"filter": pattern, **({"seq": before} if before else {})}
+    return int((await link.api(f"STREAM.PURGE.{subjects.EVENT_STREAM}", wanted, deadline)).checked()["purged"])
 
 
 def nanoseconds(span: timedelta) -> int:

@@ -6,7 +6,7 @@ A subject is built from ids by a function, so that no text of a caller can add a
 import re
 
 from heddle_core.errors import invalid
-from heddle_core.ids import is_id
+from heddle_core.ids import RESERVED_TENANTS, is_id
 
 EVENT_STREAM = "HEDDLE_EVENTS"
 """The one durable stream: facts of every tenant's threads."""
@@ -17,6 +17,9 @@ EVENT_STREAM_SUBJECTS = ("heddle.v1.*.threads.*.*",)
 MESSAGE_ID = "Nats-Msg-Id"
 """Within the duplicate window, a second message with this id is acknowledged and not stored."""
 
+EXPECTED_STREAM = "Nats-Expected-Stream"
+"""Has a publish refused that would land in another stream."""
+
 TRACEPARENT = "traceparent"
 """W3C trace context."""
 
@@ -26,11 +29,15 @@ THREAD = "ce-thread"
 SEQUENCE = "ce-threadsequence"
 """With epoch, tenant and thread: what makes an event the same event, however often it arrives."""
 
+IN_LOG = "ce-inlog"
+"""Present on a message without a payload: the event is too large for the bus, and stands in the log alone."""
+
 _ROOT = "heddle.v1"
 _CONTROL = "control"
 _ANY = "*"
 
 _SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,15}")
+_EVENT_SUBJECT = re.compile(r"heddle\.v1\.[A-Za-z0-9_-]{1,64}\.threads(?:\.[A-Za-z0-9_-]{1,64}){2}")
 _PATTERN = re.compile(r"(?:[A-Za-z0-9_-]{1,64}|\*)(?:\.(?:[A-Za-z0-9_-]{1,64}|\*)){0,14}(?:\.>)?")
 
 
@@ -44,9 +51,20 @@ def thread_events(tenant: str | None = None, thread: str | None = None, event: s
     return f"{_ROOT}.{_tenant_or_any(tenant)}.threads.{_token_or_any(thread)}.{_token_or_any(event)}"
 
 
+def parts_of_thread_event(subject: str) -> tuple[str, str, str]:
+    """Tenant, thread and kind of event of a subject that `thread_event` has made."""
+    _, _, tenant, _, thread, event = checked_event_subject(subject).split(".")
+    return tenant, thread, event
+
+
 def deltas(tenant: str, thread: str, run: str) -> str:
     """Where the words of a run travel while they are made. Not durable."""
     return f"{_ROOT}.{_tenant(tenant)}.deltas.{subject_token(thread)}.{subject_token(run)}"
+
+
+def thread_deltas(tenant: str, thread: str) -> str:
+    """The pattern for the words of all runs of one thread."""
+    return f"{_ROOT}.{_tenant(tenant)}.deltas.{subject_token(thread)}.{_ANY}"
 
 
 def control(what: str, id: str) -> str:
@@ -95,8 +113,7 @@ def checked_subject(subject: str) -> str:
 
 def checked_event_subject(subject: str) -> str:
     """`subject` itself if the event stream stores it; raises InvalidField otherwise."""
-    checked_subject(subject)
-    if not any(matches(pattern, subject) for pattern in EVENT_STREAM_SUBJECTS):
+    if _EVENT_SUBJECT.fullmatch(subject) is None:
         raise invalid("subject", "must be that of a thread event: the event stream stores no other")
     return subject
 
@@ -120,8 +137,8 @@ def matches(pattern: str, subject: str) -> bool:
 
 
 def _tenant(tenant: str) -> str:
-    if tenant == _CONTROL:
-        raise invalid("tenant", f"must not be {_CONTROL}: its subjects would be those of doorbells")
+    if tenant in RESERVED_TENANTS:
+        raise invalid("tenant", f"must not be {tenant}: its subjects would be those of doorbells")
     return subject_token(tenant)
 
 

@@ -15,8 +15,7 @@ from heddle_bus import subjects
 from heddle_bus.endpoint import Endpoint
 from heddle_bus.jetstream import JetStreamBus
 from heddle_bus.link import Link
-from heddle_bus.pipeline import Pipeline
-from heddle_bus.port import Bus, Gap, GapReason, StoredMessage
+from heddle_bus.port import Bus, Gap, GapReason, Publication, StoredMessage
 from heddle_bus.server import NatsServer
 from heddle_core.errors import DeadlinePassed, ServiceUnreachable
 from tests.kit.nats import SMALL_STREAM, jetstream_bus, kill, nats_server
@@ -46,21 +45,21 @@ async def link(server: NatsServer) -> AsyncIterator[Link]:
     await link.close()
 
 
-async def publish_until_stored(pipeline: Pipeline, key: str, number: int) -> None:
-    subject = subjects.thread_event("acme", key, "Fact")
-    while True:
-        try:
-            await pipeline.publish(
-                key, subject, b"%d" % number, message_id=f"{key}-{number}", deadline=timedelta(seconds=1)
-            )
-        except (DeadlinePassed, ServiceUnreachable):
-            continue
-        return
-
-
-async def publish_numbers(pipeline: Pipeline, key: str, count: int) -> None:
-    for number in range(count):
-        await publish_until_stored(pipeline, key, number)
+async def publish_until_stored(bus: Bus, queues: dict[str, range]) -> None:
+    """Store all numbers of all keys, each key's in order, whatever happens to the server."""
+    left = {key: list(numbers) for key, numbers in queues.items()}
+    while any(left.values()):
+        queues_left = [
+            [
+                Publication(subjects.thread_event("acme", key, "Fact"), b"%d" % number, f"{key}-{number}")
+                for number in numbers[:4]
+            ]
+            for key, numbers in left.items()
+        ]
+        progress = await bus.publish_in_order(queues_left, deadline=timedelta(seconds=1))
+        for key, came in zip(left, progress, strict=True):
+            assert came.fault is None or isinstance(came.fault, DeadlinePassed | ServiceUnreachable)
+            del left[key][: came.stored]
 
 
 async def test_kill_9_while_publishing_loses_nothing_and_keeps_the_order(server: NatsServer, bus: Bus) -> None:
@@ -88,12 +87,10 @@ async def test_kill_9_while_publishing_loses_nothing_and_keeps_the_order(server:
                 await reached.wait_for(lambda mark=mark: total >= mark)
             await kill(server)
 
-    pipeline = Pipeline(bus)
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(read_all())
         group.create_task(kill_in_the_middle())
-        for key in keys:
-            group.create_task(publish_numbers(pipeline, key, each))
+        group.create_task(publish_until_stored(bus, dict.fromkeys(keys, range(each))))
     assert all(numbers == list(range(each)) for numbers in read.values())
     assert bus.connection.value.count == 3
     assert (await bus.identity()).last_sequence == len(keys) * each
@@ -103,6 +100,7 @@ async def test_a_frozen_server_makes_a_publish_unknown_and_the_retry_settles_it(
     pid = server.running.value
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
+    await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
     try:
         with pytest.raises(DeadlinePassed):
             await bus.publish(SUBJECT, b"x", message_id="m1", deadline=timedelta(milliseconds=200))

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from heddle_bus import subjects
-from heddle_bus.pipeline import Pipeline
-from heddle_bus.port import Acknowledgement, Bus, Following, Gap, GapReason, StoredMessage
-from heddle_core.errors import InvalidField, RequestTooLarge
+from heddle_bus.port import Acknowledgement, Bus, Following, Gap, GapReason, Progress, Publication, StoredMessage
+from heddle_core.errors import InvalidField, RequestTooLarge, ServiceUnreachable
 from tests.kit.nats import SMALL_SERVER, World, bus_world
 
 SOON = timedelta(seconds=10)
@@ -90,23 +89,58 @@ async def test_publishing_on_a_subject_that_the_stream_does_not_store_is_refused
         await bus.publish(BELL, b"x", message_id="m1")
 
 
-async def test_a_pipeline_keeps_order_per_key_with_many_keys_in_flight(bus: Bus) -> None:
+def queue_of(key: str, numbers: range) -> list[Publication]:
+    subject = subjects.thread_event("acme", key, "Fact")
+    return [Publication(subject, b"%d" % number, f"{key}-{number}", {"ce-subject": key}) for number in numbers]
+
+
+async def test_queues_are_stored_side_by_side_and_each_in_its_order(bus: Bus) -> None:
     keys, each = 20, 15
-    pipeline = Pipeline(bus, most_in_flight=8)
-    names = {f"t{key}": subjects.thread_event("acme", f"t{key}", "Fact") for key in range(keys)}
-    async with asyncio.TaskGroup() as group:
-        for number in range(each):
-            for key, subject in names.items():
-                group.create_task(
-                    pipeline.publish(key, subject, b"%d" % number, message_id=f"{key}-{number}", deadline=SOON)
-                )
-    read: dict[str, list[int]] = {subject: [] for subject in names.values()}
+    progress = await bus.publish_in_order([queue_of(f"t{key}", range(each)) for key in range(keys)])
+    assert all(came.stored == each and came.fault is None for came in progress)
+    assert sorted(came.last.stream_sequence for came in progress if came.last)[-1] == keys * each
+    read: dict[str, list[int]] = {}
     async with bus.follow((subjects.thread_events("acme"),), after=None) as following:
         for _ in range(keys * each):
             message = await anext(following)
             assert isinstance(message, StoredMessage)
-            read[message.subject].append(int(message.payload))
-    assert all(numbers == list(range(each)) for numbers in read.values())
+            assert message.headers["ce-subject"] == message.subject.split(".")[4]
+            read.setdefault(message.subject, []).append(int(message.payload))
+    assert len(read) == keys and all(numbers == list(range(each)) for numbers in read.values())
+
+
+async def test_a_queue_that_was_stored_before_is_acknowledged_as_duplicates(bus: Bus) -> None:
+    await bus.publish_in_order([queue_of("t1", range(3))])
+    (again,) = await bus.publish_in_order([queue_of("t1", range(1, 5))])
+    assert again == Progress(4, Acknowledgement(5, duplicate=False), None)
+    assert (await bus.identity()).last_sequence == 5
+
+
+async def test_what_a_queue_cannot_publish_holds_it_up_and_no_other(bus: Bus) -> None:
+    large = Publication(SUBJECT, bytes(SMALL_SERVER.most_payload + 1), "large")
+    wrong = Publication(BELL, b"x", "m1")
+    forged = Publication(SUBJECT, b"x", "m2", {"n": "x\r\ny: z"})
+    last = queue_of("t9", range(1, 2))
+    progress = await bus.publish_in_order(
+        [[*queue_of("t1", range(2)), large, *last], [wrong], [forged], [], queue_of("t2", range(3))]
+    )
+    assert [came.stored for came in progress] == [2, 0, 0, 0, 3]
+    faults = [type(came.fault) for came in progress]
+    assert faults == [RequestTooLarge, InvalidField, InvalidField, type(None), type(None)]
+    assert bus.connection.value.count == 1
+
+
+async def test_queues_wait_out_an_outage_within_their_deadline(world: World) -> None:
+    bus = await world.bus()
+    await world.stop()
+    await bus.connection.until(lambda state: not state.connected)
+    (came,) = await bus.publish_in_order([queue_of("t1", range(2))], deadline=timedelta(milliseconds=50))
+    assert came.stored == 0 and isinstance(came.fault, ServiceUnreachable)
+    waiting = asyncio.create_task(bus.publish_in_order([queue_of("t1", range(2))], deadline=SOON))
+    await asyncio.sleep(0)
+    await world.start()
+    (came,) = await waiting
+    assert came.stored == 2 and came.fault is None
 
 
 # --- following -------------------------------------------------------------------------------------------
@@ -189,6 +223,14 @@ async def test_a_wiped_stream_shows_in_the_identity_and_to_those_who_follow(worl
     async with bus.follow((SUBJECT,), after=before.end) as following:
         assert await anext(following) == Gap(GapReason.REPLACED)
         assert await stored(following, 1) == [70]
+
+
+async def test_a_purge_can_leave_what_came_last(bus: Bus) -> None:
+    for number in range(4):
+        await publish(bus, number)
+    assert await bus.purge(subjects.thread_events("acme", "t1"), before=4) == 3
+    async with bus.follow((SUBJECT,), after=None) as following:
+        assert await stored(following, 1) == [3]
 
 
 async def test_a_purge_removes_one_thread_and_leaves_the_others(bus: Bus) -> None:

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heddle_bus import subjects
-from heddle_bus.events import Event, EventReader, Hole, LoggedEvent, ThreadPlace, starting_place
+from heddle_bus.events import (
+    Deleted,
+    Event,
+    EventReader,
+    Hole,
+    LoggedEvent,
+    ThreadPlace,
+    start_from_first,
+    starting_place,
+)
 from heddle_bus.headers import EventOrigin, event_headers
 from heddle_bus.memory import MemoryBus, MemoryServer
 from heddle_bus.port import Bus, Gap, GapReason
@@ -26,13 +35,13 @@ class Log:
         self.asked: list[tuple[str, int, int]] = []
         self.fault: Exception | None = None
 
-    async def read(self, tenant: str, thread: str, after: int, up_to: int) -> Sequence[LoggedEvent]:
+    async def read(self, tenant: str, thread: str, after: int, up_to: int) -> Sequence[LoggedEvent[int]]:
         self.asked.append((thread, after, up_to))
         if self.fault is not None:
             fault, self.fault = self.fault, None
             raise fault
         numbers = range(max(after + 1, self.first), min(up_to, self.last) + 1)
-        return [LoggedEvent(number, b"%d" % number) for number in numbers]
+        return [LoggedEvent(number, number) for number in numbers]
 
 
 class Places:
@@ -45,26 +54,37 @@ class Places:
         return self.places.get(thread)
 
 
-async def publish(bus: Bus, sequence: int, *, thread: str = "t1", epoch: int = 1, again: int = 0) -> None:
+async def publish(
+    bus: Bus,
+    sequence: int,
+    *,
+    thread: str = "t1",
+    epoch: int = 1,
+    again: int = 0,
+    kind: str = "Fact",
+    in_log: bool = False,
+) -> None:
     origin = EventOrigin(epoch, "acme", thread, sequence)
+    headers = event_headers(origin, kind=kind, committed=Micros(0))
     await bus.publish(
-        subjects.thread_event("acme", thread, "Fact"),
-        b"%d" % sequence,
+        subjects.thread_event("acme", thread, kind),
+        b"" if in_log else b"%d" % sequence,
         message_id=f"{origin.message_id}/{again}",
-        headers=event_headers(origin, kind="Fact", committed=Micros(0)),
+        headers={**headers, subjects.IN_LOG: "1"} if in_log else headers,
     )
 
 
-def reader(bus: Bus, log: Log, places: Places | None = None, most_threads: int = 100) -> EventReader:
+def reader(bus: Bus, log: Log, places: Places | None = None, most_threads: int = 100) -> EventReader[int]:
     following = bus.follow(PATTERNS, after=None)
-    return EventReader(following, read_log=log.read, find_place=(places or Places()).find, most_threads=most_threads)
+    find = (places or Places()).find
+    return EventReader(following, decode=int, read_log=log.read, find_place=find, most_threads=most_threads)
 
 
-async def take(events: EventReader, count: int) -> list[object]:
+async def take(events: EventReader[int], count: int) -> list[object]:
     async with asyncio.timeout(5):
         items = [await anext(events) for _ in range(count)]
     return [
-        (item.origin.thread, item.origin.log_epoch, item.origin.sequence, int(item.payload))
+        (item.origin.thread, item.origin.log_epoch, item.origin.sequence, item.event)
         if isinstance(item, Event)
         else item
         for item in items
@@ -168,6 +188,36 @@ async def test_places_that_were_let_go_are_asked_for_again() -> None:
         await publish(bus, 1, thread="t1", again=1)
         await publish(bus, 2, thread="t1")
         assert await take(events, 1) == [("t1", 1, 2, 2)]
+
+
+async def test_an_event_too_large_for_the_bus_is_read_from_the_log() -> None:
+    log, places = Log(last=4), Places(t1=ThreadPlace(1, 1))
+    async with MemoryBus(MemoryServer(ManualClock())) as bus, reader(bus, log, places) as events:
+        await publish(bus, 3, in_log=True)
+        await publish(bus, 4)
+        assert await take(events, 3) == [("t1", 1, number, number) for number in (2, 3, 4)]
+    assert log.asked == [("t1", 1, 3)]
+
+
+async def test_the_end_of_a_thread_is_told_once_and_what_it_lacks_is_not_asked_for() -> None:
+    log, places = Log(last=0), Places(t1=ThreadPlace(1, 1))
+    async with MemoryBus(MemoryServer(ManualClock())) as bus, reader(bus, log, places) as events:
+        for again in range(2):
+            await publish(bus, 9, kind="ThreadDeleted", again=again)
+        await publish(bus, 1, thread="t2")
+        gone, other = await take(events, 2)
+    assert isinstance(gone, Deleted) and (gone.thread, gone.position.sequence) == ("t1", 1)
+    assert other == ("t2", 1, 1, 1)
+    assert log.asked == []
+
+
+async def test_a_reader_may_start_with_the_first_event_of_every_thread() -> None:
+    log = Log(last=3)
+    async with MemoryBus(MemoryServer(ManualClock())) as bus:
+        following = bus.follow(PATTERNS, after=None)
+        async with EventReader(following, decode=int, read_log=log.read, find_place=start_from_first) as events:
+            await publish(bus, 3)
+            assert await take(events, 3) == [("t1", 1, number, number) for number in (1, 2, 3)]
 
 
 async def test_closing_the_reader_ends_it() -> None:

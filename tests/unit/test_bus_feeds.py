@@ -1,4 +1,4 @@
-"""The small parts under every bus: mailbox, observed value, resuming, and the pipeline's order after a fault."""
+"""The small parts under every bus: mailbox, observed value, resuming, and the order of a queue after a fault."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,8 +12,7 @@ from heddle_bus import subjects
 from heddle_bus.mailbox import Mailbox
 from heddle_bus.memory import MemoryBus, MemoryServer
 from heddle_bus.observed import Observed
-from heddle_bus.pipeline import Pipeline
-from heddle_bus.port import Acknowledgement, Gap, GapReason, Message, StreamIdentity, StreamPosition
+from heddle_bus.port import Acknowledgement, Gap, GapReason, Message, Publication, StreamIdentity, StreamPosition
 from heddle_bus.positions import resume
 from heddle_core.clock import ManualClock, Micros
 from heddle_core.errors import DeadlinePassed
@@ -125,41 +124,21 @@ class UncertainBus(MemoryBus):
         return await super().publish(subject, payload, message_id=message_id, headers=headers or {}, deadline=deadline)
 
 
-async def publish_all(pipeline: Pipeline, key: str, numbers: range) -> list[Acknowledgement | BaseException]:
+def queue_of(key: str, numbers: range) -> list[Publication]:
     subject = subjects.thread_event("acme", key, "Fact")
-    return await asyncio.gather(
-        *(pipeline.publish(key, subject, b"", message_id=f"{key}-{number}") for number in numbers),
-        return_exceptions=True,
-    )
+    return [Publication(subject, b"", f"{key}-{number}") for number in numbers]
 
 
-async def test_after_a_fault_nothing_of_that_key_overtakes_and_other_keys_go_on() -> None:
+async def test_after_a_fault_nothing_of_that_queue_overtakes_and_other_queues_go_on() -> None:
     async with UncertainBus(MemoryServer(ManualClock())) as bus:
-        pipeline = Pipeline(bus)
         bus.unanswered = "t1-2"
-        mine, others = await asyncio.gather(
-            publish_all(pipeline, "t1", range(5)), publish_all(pipeline, "t2", range(5))
-        )
-        assert [isinstance(each, DeadlinePassed) for each in mine] == [False, False, True, True, True]
-        assert all(isinstance(each, Acknowledgement) for each in others)
+        mine, others = await bus.publish_in_order([queue_of("t1", range(5)), queue_of("t2", range(5))])
+        assert mine.stored == 2 and isinstance(mine.fault, DeadlinePassed)
+        assert others.stored == 5 and others.fault is None
         bus.unanswered = ""
-        again = await publish_all(pipeline, "t1", range(2, 5))
-        assert all(isinstance(each, Acknowledgement) and not each.duplicate for each in again)
+        (again,) = await bus.publish_in_order([queue_of("t1", range(2, 5))])
+        assert again.stored == 3 and again.last is not None and not again.last.duplicate
         assert (await bus.identity()).last_sequence == 10
-
-
-async def test_a_cancelled_publish_holds_back_those_behind_it() -> None:
-    async with UncertainBus(MemoryServer(ManualClock())) as bus:
-        pipeline = Pipeline(bus)
-        subject = subjects.thread_event("acme", "t1", "Fact")
-        first, second = (
-            asyncio.create_task(pipeline.publish("t1", subject, b"", message_id=name)) for name in ("m1", "m2")
-        )
-        await asyncio.sleep(0)
-        first.cancel()
-        ended = await asyncio.gather(first, second, return_exceptions=True)
-        assert isinstance(ended[0], asyncio.CancelledError) and isinstance(ended[1], Exception)
-        assert (await bus.identity()).last_sequence == 0
 
 
 async def test_the_stream_in_memory_forgets_ids_after_the_window_and_messages_above_the_limit() -> None:
