@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from heddle.common.v1 import content_pb2 as heddle_dot_common_dot_v1_dot_content__pb2
 from heddle.common.v1 import usage_pb2 as heddle_dot_common_dot_v1_dot_usage__pb2
 from heddle.spawn.v1alpha1 import spawn_pb2 as heddle_dot_spawn_dot_v1alpha1_dot_spawn__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'heddle/spawn/v1alpha1/spawn_group.proto\x12\x15heddle.spawn.v1alpha1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cheddle/common/v1/usage.proto\x1a!heddle/spawn/v1alpha1/spawn.proto\"\xaa\x02\n\x0eSpawnGroupSpec\x12!\n\tgroup_key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x08groupKey\x12?\n\x06stages\x18\x02 \x03(\x0b\x32!.heddle.spawn.v1alpha1.SpawnStageB\x04\xe2\x41\x01\x02R\x06stages\x12\x33\n\x06\x66\x61n_in\x18\x03 \x01(\x0e\x32\x1c.heddle.spawn.v1alpha1.FanInR\x05\x66\x61nIn\x12 \n\x0c\x66\x61n_in_count\x18\x04 \x01(\x05R\nfanInCount\x12&\n\x0fstop_on_failure\x18\x05 \x01(\x08R\rstopOnFailure\x12\x35\n\x08\x64\x65\x61\x64line\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08\x64\x65\x61\x64line\"P\n\nSpawnStage\x12\x42\n\x08\x63hildren\x18\x01 \x03(\x0b\x32 .heddle.spawn.v1alpha1.SpawnSpecB\x04\xe2\x41\x01\x02R\x08\x63hildren\"\xf8\x03\n\nSpawnGroup\x12\x1f\n\x08group_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x07groupId\x12?\n\x04spec\x18\x02 \x01(\x0b\x32%.heddle.spawn.v1alpha1.SpawnGroupSpecB\x04\xe2\x41\x01\x03R\x04spec\x12\x42\n\x05state\x18\x03 \x01(\x0e\x32&.heddle.spawn.v1alpha1.SpawnGroupStateB\x04\xe2\x41\x01\x03R\x05state\x12:\n\x06spawns\x18\x04 \x03(\x0b\x32\x1c.heddle.spawn.v1alpha1.SpawnB\x04\xe2\x41\x01\x03R\x06spawns\x12)\n\rcurrent_stage\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03R\x0c\x63urrentStage\x12(\n\rparent_run_id\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03R\x0bparentRunId\x12\x33\n\x05usage\x18\x07 \x01(\x0b\x32\x17.heddle.common.v1.UsageB\x04\xe2\x41\x01\x03R\x05usage\x12\x41\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12;\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x07\x65ndTime*S\n\x05\x46\x61nIn\x12\x16\n\x12\x46\x41N_IN_UNSPECIFIED\x10\x00\x12\x0e\n\nFAN_IN_ALL\x10\x01\x12\x0e\n\nFAN_IN_ANY\x10\x02\x12\x12\n\x0e\x46\x41N_IN_FIRST_N\x10\x03*\xb3\x01\n\x0fSpawnGroupState\x12!\n\x1dSPAWN_GROUP_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19SPAWN_GROUP_STATE_RUNNING\x10\x01\x12\x1f\n\x1bSPAWN_GROUP_STATE_COMPLETED\x10\x02\x12\x1c\n\x18SPAWN_GROUP_STATE_FAILED\x10\x03\x12\x1f\n\x1bSPAWN_GROUP_STATE_CANCELLED\x10\x04\x42\x66\n\x19\x64\x65v.heddle.spawn.v1alpha1P\x01ZGgithub.com/heddle-dev/heddle/gen/go/heddle/spawn/v1alpha1;spawnv1alpha1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'heddle/spawn/v1alpha1/spawn_group.proto\x12\x15heddle.spawn.v1alpha1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eheddle/common/v1/content.proto\x1a\x1cheddle/common/v1/usage.proto\x1a!heddle/spawn/v1alpha1/spawn.proto\"\xaa\x02\n\x0eSpawnGroupSpec\x12!\n\tgroup_key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\x08groupKey\x12?\n\x06stages\x18\x02 \x03(\x0b\x32!.heddle.spawn.v1alpha1.SpawnStageB\x04\xe2\x41\x01\x02R\x06stages\x12\x33\n\x06\x66\x61n_in\x18\x03 \x01(\x0e\x32\x1c.heddle.spawn.v1alpha1.FanInR\x05\x66\x61nIn\x12 \n\x0c\x66\x61n_in_count\x18\x04 \x01(\x05R\nfanInCount\x12&\n\x0fstop_on_failure\x18\x05 \x01(\x08R\rstopOnFailure\x12\x35\n\x08\x64\x65\x61\x64line\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08\x64\x65\x61\x64line\"P\n\nSpawnStage\x12\x42\n\x08\x63hildren\x18\x01 \x03(\x0b\x32 .heddle.spawn.v1alpha1.SpawnSpecB\x04\xe2\x41\x01\x02R\x08\x63hildren\"\x85\x05\n\nSpawnGroup\x12\x1f\n\x08group_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x07groupId\x12?\n\x04spec\x18\x02 \x01(\x0b\x32%.heddle.spawn.v1alpha1.SpawnGroupSpecB\x04\xe2\x41\x01\x03R\x04spec\x12\x42\n\x05state\x18\x03 \x01(\x0e\x32&.heddle.spawn.v1alpha1.SpawnGroupStateB\x04\xe2\x41\x01\x03R\x05state\x12:\n\x06spawns\x18\x04 \x03(\x0b\x32\x1c.heddle.spawn.v1alpha1.SpawnB\x04\xe2\x41\x01\x03R\x06spawns\x12)\n\rcurrent_stage\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03R\x0c\x63urrentStage\x12(\n\rparent_run_id\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03R\x0bparentRunId\x12\x33\n\x05usage\x18\x07 \x01(\x0b\x32\x17.heddle.common.v1.UsageB\x04\xe2\x41\x01\x03R\x05usage\x12\x41\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12;\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x07\x65ndTime\x12$\n\x0broot_run_id\x18\n \x01(\tB\x04\xe2\x41\x01\x03R\trootRunId\x12,\n\x0fparent_input_id\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03R\rparentInputId\x12\x37\n\x07\x63reator\x18\x0c \x01(\x0b\x32\x17.heddle.common.v1.ActorB\x04\xe2\x41\x01\x03R\x07\x63reator*S\n\x05\x46\x61nIn\x12\x16\n\x12\x46\x41N_IN_UNSPECIFIED\x10\x00\x12\x0e\n\nFAN_IN_ALL\x10\x01\x12\x0e\n\nFAN_IN_ANY\x10\x02\x12\x12\n\x0e\x46\x41N_IN_FIRST_N\x10\x03*\xb3\x01\n\x0fSpawnGroupState\x12!\n\x1dSPAWN_GROUP_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19SPAWN_GROUP_STATE_RUNNING\x10\x01\x12\x1f\n\x1bSPAWN_GROUP_STATE_COMPLETED\x10\x02\x12\x1c\n\x18SPAWN_GROUP_STATE_FAILED\x10\x03\x12\x1f\n\x1bSPAWN_GROUP_STATE_CANCELLED\x10\x04\x42\x66\n\x19\x64\x65v.heddle.spawn.v1alpha1P\x01ZGgithub.com/heddle-dev/heddle/gen/go/heddle/spawn/v1alpha1;spawnv1alpha1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,14 +62,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SPAWNGROUP'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_SPAWNGROUP'].fields_by_name['end_time']._loaded_options = None
   _globals['_SPAWNGROUP'].fields_by_name['end_time']._serialized_options = b'\342A\001\003'
-  _globals['_FANIN']._serialized_start=1119
-  _globals['_FANIN']._serialized_end=1202
-  _globals['_SPAWNGROUPSTATE']._serialized_start=1205
-  _globals['_SPAWNGROUPSTATE']._serialized_end=1384
-  _globals['_SPAWNGROUPSPEC']._serialized_start=230
-  _globals['_SPAWNGROUPSPEC']._serialized_end=528
-  _globals['_SPAWNSTAGE']._serialized_start=530
-  _globals['_SPAWNSTAGE']._serialized_end=610
-  _globals['_SPAWNGROUP']._serialized_start=613
-  _globals['_SPAWNGROUP']._serialized_end=1117
+  _globals['_SPAWNGROUP'].fields_by_name['root_run_id']._loaded_options = None
+  _globals['_SPAWNGROUP'].fields_by_name['root_run_id']._serialized_options = b'\342A\001\003'
+  _globals['_SPAWNGROUP'].fields_by_name['parent_input_id']._loaded_options = None
+  _globals['_SPAWNGROUP'].fields_by_name['parent_input_id']._serialized_options = b'\342A\001\003'
+  _globals['_SPAWNGROUP'].fields_by_name['creator']._loaded_options = None
+  _globals['_SPAWNGROUP'].fields_by_name['creator']._serialized_options = b'\342A\001\003'
+  _globals['_FANIN']._serialized_start=1292
+  _globals['_FANIN']._serialized_end=1375
+  _globals['_SPAWNGROUPSTATE']._serialized_start=1378
+  _globals['_SPAWNGROUPSTATE']._serialized_end=1557
+  _globals['_SPAWNGROUPSPEC']._serialized_start=262
+  _globals['_SPAWNGROUPSPEC']._serialized_end=560
+  _globals['_SPAWNSTAGE']._serialized_start=562
+  _globals['_SPAWNSTAGE']._serialized_end=642
+  _globals['_SPAWNGROUP']._serialized_start=645
+  _globals['_SPAWNGROUP']._serialized_end=1290
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from heddle.common.v1 import content_pb2 as _content_pb2
 from heddle.common.v1 import usage_pb2 as _usage_pb2
 from heddle.spawn.v1alpha1 import spawn_pb2 as _spawn_pb2
 import builtins as _builtins
@@ -64,7 +65,7 @@ class _SpawnGroupStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Spawn
     SPAWN_GROUP_STATE_COMPLETED: _SpawnGroupState.ValueType  # 2
     """Terminal. As many are COMPLETED as its fan-in asks for; with ALL, every one."""
     SPAWN_GROUP_STATE_FAILED: _SpawnGroupState.ValueType  # 3
-    """Terminal. All have ended, and too few are COMPLETED."""
+    """Terminal. All have ended, and too few are COMPLETED; or its deadline passed."""
     SPAWN_GROUP_STATE_CANCELLED: _SpawnGroupState.ValueType  # 4
     """Terminal. It was cancelled, by CancelSpawn or with its parent."""
 
@@ -78,7 +79,7 @@ SPAWN_GROUP_STATE_RUNNING: SpawnGroupState.ValueType  # 1
 SPAWN_GROUP_STATE_COMPLETED: SpawnGroupState.ValueType  # 2
 """Terminal. As many are COMPLETED as its fan-in asks for; with ALL, every one."""
 SPAWN_GROUP_STATE_FAILED: SpawnGroupState.ValueType  # 3
-"""Terminal. All have ended, and too few are COMPLETED."""
+"""Terminal. All have ended, and too few are COMPLETED; or its deadline passed."""
 SPAWN_GROUP_STATE_CANCELLED: SpawnGroupState.ValueType  # 4
 """Terminal. It was cancelled, by CancelSpawn or with its parent."""
 Global___SpawnGroupState: _TypeAlias = SpawnGroupState  # noqa: Y015
@@ -109,7 +110,9 @@ class SpawnGroupSpec(_message.Message):
 
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
-        """Optional. Longest time from start to end. Unset: the longest of its children's."""
+        """Optional. Longest time from start to end, 1 second to 7 days. Unset: the sum over its stages of the longest of their
+        children's.
+        """
 
     def __init__(
         self,
@@ -168,6 +171,9 @@ class SpawnGroup(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    ROOT_RUN_ID_FIELD_NUMBER: _builtins.int
+    PARENT_INPUT_ID_FIELD_NUMBER: _builtins.int
+    CREATOR_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     """Output only. Id within the tenant."""
     state: Global___SpawnGroupState.ValueType
@@ -176,6 +182,10 @@ class SpawnGroup(_message.Message):
     """Output only. Stage at work, from 0."""
     parent_run_id: _builtins.str
     """Output only. Run that spawned it. Empty: a client did."""
+    root_run_id: _builtins.str
+    """Output only. Run at the top of the tree."""
+    parent_input_id: _builtins.str
+    """Output only. Input of the parent that its end answers. Empty: nobody waits."""
     @_builtins.property
     def spec(self) -> Global___SpawnGroupSpec:
         """Output only. What it was asked to do."""
@@ -196,6 +206,10 @@ class SpawnGroup(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it ended. Unset: not yet."""
 
+    @_builtins.property
+    def creator(self) -> _content_pb2.Actor:
+        """Output only. Who asked for it."""
+
     def __init__(
         self,
         *,
@@ -208,10 +222,13 @@ class SpawnGroup(_message.Message):
         usage: _usage_pb2.Usage | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        root_run_id: _builtins.str = ...,
+        parent_input_id: _builtins.str = ...,
+        creator: _content_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "spec", b"spec", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "end_time", b"end_time", "spec", b"spec", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current_stage", b"current_stage", "end_time", b"end_time", "group_id", b"group_id", "parent_run_id", b"parent_run_id", "spawns", b"spawns", "spec", b"spec", "state", b"state", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "current_stage", b"current_stage", "end_time", b"end_time", "group_id", b"group_id", "parent_input_id", b"parent_input_id", "parent_run_id", b"parent_run_id", "root_run_id", b"root_run_id", "spawns", b"spawns", "spec", b"spec", "state", b"state", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,7 +12,6 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import money_pb2 as _money_pb2
 from heddle.common.v1 import content_pb2 as _content_pb2
-from heddle.common.v1 import error_reason_pb2 as _error_reason_pb2
 from heddle.common.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
 import sys
@@ -187,25 +186,25 @@ class SpawnSpec(_message.Message):
 
     @_builtins.property
     def context(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.ContentPart]:
-        """Optional. What the child should know: data, never instructions. At most 64 parts."""
+        """Optional. What the child should know: data, never instructions. At most 32 parts of text or JSON."""
 
     @_builtins.property
     def budget(self) -> Global___BudgetSlice:
-        """Optional. What it may use. Unset: an even share of what its parent has left."""
+        """Optional. What it may use. Unset: an even share of what its parent has left, which keeps a share itself."""
 
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
-        """Optional. Longest time from start to end; waiting counts. Unset: 1 hour."""
+        """Optional. Longest time from start to end, 1 second to 7 days; waiting counts. Unset: 1 hour."""
 
     @_builtins.property
     def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Tools that it may use; those that its parent lacks are refused. Empty: its agent's that its parent has
-        too.
+        """Optional. Tools that it may use, as `provider/name` or `provider/*`; those that its parent lacks are refused.
+        Empty: its agent's that its parent has too.
         """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. Free labels, copied to the child's thread and run; at most 32."""
+        """Optional. Free labels of the child's run; at most 32."""
 
     def __init__(
         self,
@@ -428,14 +427,16 @@ class SpawnFailure(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
-    reason: _error_reason_pb2.ErrorReason.ValueType
-    """Output only. Reason, as in every error of Heddle."""
+    reason: _builtins.str
+    """Output only. Reason in capitals: that of the error if it could not be started, as AGENT_NOT_FOUND; that of its run
+    if the run failed, as STEP_LIMIT; else PARENT_CANCELLED, CANCELLED, NOT_NEEDED, STAGE_FAILED or DEADLINE_PASSED.
+    """
     message: _builtins.str
     """Output only. What went wrong, for people and for the parent's model; secrets are removed."""
     def __init__(
         self,
         *,
-        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
+        reason: _builtins.str = ...,
         message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

@@ -67,7 +67,9 @@ Global___SpawnAgentRequest: _TypeAlias = SpawnAgentRequest  # noqa: Y015
 
 @_typing.final
 class SpawnAgentResponse(_message.Message):
-    """Response of SpawnAgent."""
+    """Response of SpawnAgent. What the runtime refuses only when the turn is started, as a budget that is spent by then,
+    shows as a child that is FAILED.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

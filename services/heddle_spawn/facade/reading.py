@@ -1,0 +1,174 @@
+"""Children and groups as they are found, waited for, watched and cancelled."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from heddle_client.values import RunView, Usage
+from heddle_core.clock import Clock
+from heddle_core.errors import Draining, RunNotFound
+from heddle_spawn.facade.changes import Changes
+from heddle_spawn.facade.ports import ListSpawns, RequestKey, RunsOf, SpawnStore
+from heddle_spawn.rules.spawns import Creator, Group, Spawn, SpawnFailure
+from heddle_spawn.rules.states import SpawnState, Stop
+from heddle_spawn.rules.trees import usage_of_tree
+
+MOST_OF_TREE = 1_000
+"""Children in one answer about a tree (contract: GetSpawnTreeResponse.spawns)."""
+
+_LOOK_EVERY = 1.0
+"""Seconds after which a waiter looks by itself: another process may have written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A child, or a group with its children, at one moment."""
+
+    spawn: Spawn | None = None
+    group: Group | None = None
+    members: tuple[Spawn, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing follows."""
+        if self.spawn is not None:
+            return self.spawn.state.terminal
+        return self.group is None or self.group.state.terminal
+
+    @property
+    def over_or_waiting(self) -> bool:
+        """Whether nothing follows before somebody does something."""
+        return self.over or (self.spawn is not None and self.spawn.state is SpawnState.WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A run with everything below it."""
+
+    root: RunView
+    spawns: tuple[Spawn, ...]
+    groups: tuple[Group, ...]
+    usage: Usage
+    truncated: bool
+
+
+Ring = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Answers about children."""
+
+    store: SpawnStore
+    runs_of: RunsOf
+    changes: Changes
+    clock: Clock
+    ring_spawn: Ring
+    ring_group: Ring
+
+    async def get(self, tenant: str, *, spawn_id: str = "", group_id: str = "") -> Standing:
+        """A child or a group. Raises RunNotFound, which names it."""
+        if group_id:
+            group = await self.store.group(tenant, group_id)
+            if group is None:
+                raise RunNotFound(group_id)
+            return Standing(group=group, members=await self.store.members(tenant, group_id))
+        spawn = await self.store.spawn(tenant, spawn_id)
+        if spawn is None:
+            raise RunNotFound(spawn_id)
+        return Standing(spawn=spawn)
+
+    async def page(self, command: ListSpawns) -> tuple[Spawn, ...]:
+        """Children, up to one more than were asked for."""
+        return await self.store.page(command)
+
+    async def tree(self, creator: Creator, run_id: str, most_depth: int) -> Tree:
+        """The tree that a run belongs to. Raises RunNotFound."""
+        runs = self.runs_of(creator)
+        asked = await runs.get(run_id)
+        root = asked if asked.root_run_id in ("", run_id) else await runs.get(asked.root_run_id)
+        found = await self.store.under_root(creator.tenant, root.run_id, MOST_OF_TREE + 1)
+        below = tuple(each for each in found[:MOST_OF_TREE] if each.run_id != root.run_id)
+        shown = tuple(each for each in below if not most_depth or each.origin.depth <= most_depth)
+        groups = await self.store.groups_of_root(creator.tenant, root.run_id, MOST_OF_TREE)
+        return Tree(root, shown, groups, usage_of_tree(root, below), len(found) > MOST_OF_TREE)
+
+    async def wait(
+        self, tenant: str, patience: timedelta, going: asyncio.Event, *, spawn_id: str = "", group_id: str = ""
+    ) -> Standing:
+        """A child or group once it is over or waits, or as it stands when patience is over or the server goes away.
+
+        Raises:
+            RunNotFound.
+        """
+        until = self.clock.monotonic() + patience.total_seconds()
+        with self.changes.bell(tenant, spawn_id or group_id) as bell:
+            while True:
+                bell.clear()
+                standing = await self.get(tenant, spawn_id=spawn_id, group_id=group_id)
+                left = until - self.clock.monotonic()
+                if standing.over_or_waiting or left <= 0 or going.is_set():
+                    return standing
+                await _rung(bell, min(left, _LOOK_EVERY))
+
+    async def watch(
+        self, tenant: str, going: asyncio.Event, *, spawn_id: str = "", group_id: str = ""
+    ) -> AsyncGenerator[Standing]:
+        """A child or group now, and again at every change, until it is over. Raises RunNotFound, Draining."""
+        last: Standing | None = None
+        with self.changes.bell(tenant, spawn_id or group_id) as bell:
+            while True:
+                bell.clear()
+                standing = await self.get(tenant, spawn_id=spawn_id, group_id=group_id)
+                if standing != last:
+                    yield standing
+                last = standing
+                if standing.over:
+                    return
+                if going.is_set():
+                    raise Draining()
+                await _rung(bell, _LOOK_EVERY)
+
+    async def cancel(
+        self, who: Creator, key: RequestKey, note: str, *, spawn_id: str = "", group_id: str = ""
+    ) -> Standing:
+        """Have a child or group end; one that is over stays as it is.
+
+        Raises:
+            RunNotFound, RequestIdReused.
+        """
+        tenant = who.tenant
+        known = await self.store.target_of(key) is not None
+        while True:
+            standing = await self.get(tenant, spawn_id=spawn_id, group_id=group_id)
+            if known or standing.over or await self._stopped(standing, who, note):
+                break
+        await self.store.remember(key, spawn_id or group_id)
+        return await self.get(tenant, spawn_id=spawn_id, group_id=group_id)
+
+    async def _stopped(self, standing: Standing, who: Creator, note: str) -> bool:
+        """Mark what is to end, and ring for it; False: it has changed meanwhile."""
+        now = self.clock.now()
+        spawn, group = standing.spawn, standing.group
+        if spawn is not None:
+            if spawn.stop is Stop.NONE:
+                words = f"{who.principal} cancelled it" + (f": {note}" if note else ".")
+                stopped = replace(spawn, stop=Stop.ASKED, failure=SpawnFailure("CANCELLED", words), due=now)
+                if await self.store.save_spawn(spawn, stopped) is None:
+                    return False
+            self.ring_spawn(spawn.tenant, spawn.spawn_id)
+        elif group is not None:
+            stopped_group = replace(group, stop=group.stop or Stop.ASKED, due=now)
+            if await self.store.save_group(group, stopped_group) is None:
+                return False
+            self.ring_group(group.tenant, group.group_id)
+        return True
+
+
+async def _rung(bell: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await bell.wait()
+    except TimeoutError:
+        pass
