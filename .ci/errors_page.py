@@ -3,7 +3,8 @@
     python .ci/errors_page.py            write the page
     python .ci/errors_page.py --check    exit 1 if it would come out otherwise; writes nothing
 
-Status, message and waiting time are asked of the code that clients meet, so that the page cannot tell otherwise.
+Status, metadata and waiting time are asked of the code that clients meet, so that the page cannot tell otherwise; the
+message is the sample in the contract, which a test holds against the code.
 """
 
 import importlib
@@ -24,6 +25,7 @@ from heddle_grpc.errors import to_status
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "errors.md"
 ADVICE = ROOT / "docs" / "errors.toml"
+REASONS = ROOT / "proto" / "heddle" / "common" / "v1" / "error_reason.proto"
 
 HEAD = """# Errors
 
@@ -64,14 +66,23 @@ def main(arguments: list[str]) -> int:
 
 def page(advice: dict[str, str]) -> str:
     """The text of docs/errors.md."""
-    reasons = all_reasons()
+    reasons, told = all_reasons(), samples()
     parts = [HEAD, "\n", *(f"- [{each}](#{each.lower()}): `{reasons[each].status.name}`\n" for each in reasons)]
-    parts += [_section(reason, reasons[reason], advice[reason]) for reason in reasons]
+    parts += [_section(reason, reasons[reason], told[reason], advice[reason]) for reason in reasons]
     parts.append(OUTSIDE)
     for each in outsiders():
         message = " ".join((each.__doc__ or "").split())
         parts.append(f"\n### {each.__name__}\n\n> {message}\n\n{advice[_name(each)]}\n")
     return "".join(parts)
+
+
+def samples() -> dict[str, str]:
+    """The message in the comment of each reason of the contract."""
+    found: dict[str, str] = {}
+    for comment, reason in re.findall(r"((?:  //.*\n)+)  ERROR_REASON_(\w+) =", REASONS.read_text()):
+        text = " ".join(line.strip().removeprefix("//").strip() for line in comment.splitlines())
+        found[reason] = text.partition(". Sample: ")[2]
+    return found
 
 
 def outsiders() -> list[type[HeddleError]]:
@@ -87,17 +98,17 @@ def _family(parent: type[HeddleError]) -> Iterator[type[HeddleError]]:
         yield from _family(each)
 
 
-def _section(reason: str, kind: type[HeddleError], advice: str) -> str:
-    error = _sample(kind)
+def _section(reason: str, kind: type[HeddleError], sample: str, advice: str) -> str:
+    error = _nameless(kind)
     names = ", ".join(f"`{name}`" for name in error.metadata) or "none"
     # The explicit anchor is what the error itself links to: forges write those of headings in small letters.
     return (
-        f'\n<a id="{reason}"></a>\n\n## {reason}\n\n> {error}\n\n'
+        f'\n<a id="{reason}"></a>\n\n## {reason}\n\n> {sample}\n\n'
         f"Status `{kind.status.name}`; metadata: {names}; `RetryInfo`: {_pause(error)}.\n\n{advice}\n"
     )
 
 
-def _sample(kind: type[HeddleError]) -> HeddleError:
+def _nameless(kind: type[HeddleError]) -> HeddleError:
     """An error whose values are their own names in braces."""
     values: dict[str, object] = {each.name: f"{{{each.name}}}" for each in fields(kind)}
     if "violations" in values:

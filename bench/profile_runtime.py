@@ -1,8 +1,8 @@
-"""Where a reference turn's time goes in the runtime: a profile of the loop's thread and of the writer's, apart.
+"""Where a reference turn's time goes in the runtime: a profile of the loop's thread, which does all but some commits.
 
     python bench/profile_runtime.py [--tool built-in] [--clients 64] [--seconds 6] [--lines 45] [--by tottime]
 
-Prints microseconds a turn for the most expensive functions of each thread. The profiler makes Python's calls about
+Prints microseconds a turn for the most expensive functions. The profiler makes Python's calls about
 twice as dear and C's not, so the figures are for comparing parts with each other, not with an undisturbed run.
 """
 
@@ -18,21 +18,10 @@ FOLDER = "HEDDLE_BENCH_PROFILES"
 
 
 def serve_profiled(folder: Path) -> int:
-    """`heddle up`, with a profile of each thread that matters left in `folder`."""
+    """`heddle up`, with a profile of the loop's thread left in `folder`."""
     import heddle_cli.serving  # noqa: F401 - imported before the profile begins, as is all that it needs
     from heddle_cli.__main__ import main
-    from heddle_database.sqlite import SqliteDatabase
 
-    serve_writes = SqliteDatabase._serve_writes
-
-    def profiled(database: SqliteDatabase) -> None:
-        profile = cProfile.Profile()
-        try:
-            profile.runcall(serve_writes, database)
-        finally:
-            profile.dump_stats(folder / "writer")
-
-    SqliteDatabase._serve_writes = profiled  # the thread's whole work, which no port shows
     profile = cProfile.Profile()
     try:
         profile.runcall(main)
@@ -86,8 +75,7 @@ def main() -> None:
             client = [PYTHON, str(BENCH / "client.py"), "--address", heddle.address, "--scenario", str(scenario)]
             found = loop(client, arguments.clients, arguments.seconds, heddle.child.pid)
         print(f"{found['played']} turns, {found['per_second']:.0f}/s under the profiler, {found['errors']} errors")
-        for thread in ("loop", "writer"):
-            print("\n".join(told(folder / thread, found["played"], arguments.lines, arguments.by)))
+        print("\n".join(told(folder / "loop", found["played"], arguments.lines, arguments.by)))
 
 
 if __name__ == "__main__":

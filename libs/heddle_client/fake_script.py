@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from heddle.runtime.v1.input_pb2 import InputKind
 from heddle.runtime.v1.run_pb2 import FailureReason
+from heddle_core.values import value
 
 _WORD = re.compile(r"\s*\S+\s*")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """One tool call in a reply. A tool that the turn declares as the client's becomes an input by itself."""
 
@@ -23,7 +23,7 @@ class Call:
     """QUESTION, APPROVAL or EXTERNAL: the run waits for this input. Unspecified: it returns at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """What the model says in one step."""
 
@@ -46,7 +46,7 @@ class Reply:
         return [self.text[start:end] for start, end in pairwise(bounds)]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Exchange:
     """What a reply may depend on."""
 

@@ -1,7 +1,6 @@
 """The fake runtime's state over all threads: who owns what, which requests were seen, how turns are accepted."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -32,6 +31,7 @@ from heddle_core.errors import (
     invalid,
 )
 from heddle_core.ids import Ids, is_id
+from heddle_core.values import value
 
 Key = tuple[str, str]
 """Tenant and id: another tenant's id is unknown."""
@@ -45,7 +45,7 @@ START_TURN = "StartTurn"
 _Answer = TypeVar("_Answer", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FakeIdentity:
     """Who calls."""
 
@@ -67,7 +67,7 @@ class FakeIdentity:
         return (self.tenant, self.principal, method, request_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Accepted:
     """What became of a turn. Nothing of it was carried out yet."""
 

@@ -6,10 +6,11 @@ that each continue exactly where the last ones ended.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
+from itertools import cycle
 from typing import Protocol
 
 from heddle.runtime.v1.agent_runtime_pb2 import StartStreamingTurnRequest
@@ -21,12 +22,13 @@ from heddle_client.stream_progress import Hole, StreamProgress
 from heddle_core.clock import Clock, SystemClock
 from heddle_core.errors import CallCancelled, CursorAhead, CursorTooOld, Overloaded, ServiceUnreachable, SlowReader
 from heddle_core.faults import HeddleError, StatusCode
+from heddle_core.values import value
 
 _REFETCH_PAGE = 500
 """Facts a page when a hole is filled."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Persistence:
     """How a stream is opened again: full jitter on a doubling bound, as long as it makes sense."""
 
@@ -48,18 +50,23 @@ USUAL = Persistence()
 
 
 async def follow_turn(
-    runtime: AgentRuntime, request: StartStreamingTurnRequest, *, persistence: Persistence = USUAL
+    runtime: AgentRuntime,
+    request: StartStreamingTurnRequest,
+    *,
+    elsewhere: Sequence[AgentRuntime] = (),
+    persistence: Persistence = USUAL,
 ) -> FrameStream:
     """Start a turn, or join one, and follow its run until it settles or waits.
 
-    Yields frames as `AgentRuntime.stream_turn` does, with one Opened, and Closing only for SETTLED.
+    Yields frames as `AgentRuntime.stream_turn` does, with one Opened, and Closing only for SETTLED. `elsewhere` are
+    other replicas of the same deployment: when one is unavailable the stream goes on at the next.
 
     Raises:
         CursorAhead, CursorTooOld: the cursor is not in the log; nothing else would help.
         ServiceUnreachable: nothing came for `persistence.give_up_after`.
         HeddleError: what the runtime refuses for good.
     """
-    async with aclosing(_follow(_Turn(runtime, request), persistence)) as frames:
+    async with aclosing(_follow(_Turn(runtime, request), elsewhere, persistence)) as frames:
         async for frame in frames:
             yield frame
 
@@ -70,11 +77,12 @@ async def follow_thread(
     *,
     after_sequence: int = 0,
     deltas: bool = True,
+    elsewhere: Sequence[AgentRuntime] = (),
     persistence: Persistence = USUAL,
 ) -> FrameStream:
-    """Follow a thread from a cursor for as long as the reader wants. Raises as `follow_turn` does."""
+    """Follow a thread from a cursor for as long as the reader wants. Goes on and raises as `follow_turn` does."""
     source = _Thread(runtime, thread_id, after_sequence, deltas)
-    async with aclosing(_follow(source, persistence)) as frames:
+    async with aclosing(_follow(source, elsewhere, persistence)) as frames:
         async for frame in frames:
             yield frame
 
@@ -130,8 +138,9 @@ class _Thread:
         return self.runtime.watch_thread(self.thread_id, after_sequence=self.progress.sequence, deltas=self._deltas)
 
 
-async def _follow(source: _Source, persistence: Persistence) -> FrameStream:
+async def _follow(source: _Source, elsewhere: Sequence[AgentRuntime], persistence: Persistence) -> FrameStream:
     pauses = _Pauses(persistence)
+    replicas = cycle((*elsewhere, source.runtime))
     while True:
         problem: HeddleError | None = None
         pauses.begin()
@@ -150,6 +159,8 @@ async def _follow(source: _Source, persistence: Persistence) -> FrameStream:
             if not _passes(error):
                 raise
             problem = error
+            if error.status is StatusCode.UNAVAILABLE:
+                source.runtime = next(replicas)
         await pauses.pause(source, problem)
 
 

@@ -4,11 +4,11 @@ No connection and no clock here: `resume` asks this what is new, and what is mis
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from heddle.runtime.v1.event_pb2 import ThreadEvent
 from heddle.runtime.v1.stream_pb2 import Delta, DeltaChannel
 from heddle_client.words import Words
+from heddle_core.values import value
 
 _MOST_ENDED = 4_096
 """Messages that are remembered as ended, so that late words of them are dropped; the oldest is forgotten."""
@@ -18,7 +18,7 @@ _TERMINAL = frozenset({"run_completed", "run_failed", "run_cancelled"})
 _Channel = tuple[str, DeltaChannel.ValueType, str]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hole:
     """Facts that should have come: those after `after` and before `before`, both exclusive."""
 

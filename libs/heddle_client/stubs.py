@@ -1,6 +1,5 @@
 """The generated stubs of the runtime's services, typed, on one channel: for what the facade does not cover."""
 
-from dataclasses import dataclass
 from typing import Self
 
 import grpc
@@ -11,9 +10,10 @@ from heddle.runtime.v1.input_service_pb2_grpc import InputServiceStub
 from heddle.runtime.v1.run_service_pb2_grpc import RunServiceStub
 from heddle.runtime.v1.thread_service_pb2_grpc import ThreadServiceStub
 from heddle.runtime.v1.tool_provider_service_pb2_grpc import ToolProviderServiceStub
+from heddle_core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RuntimeStubs:
     """One stub for each service of `heddle.runtime.v1`.
 

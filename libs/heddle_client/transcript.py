@@ -6,7 +6,7 @@ that everybody who saw the same facts shows the same, whatever they missed in be
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from heddle.common.v1.content_pb2 import ContentPart
 from heddle.runtime.v1.event_pb2 import ThreadEvent
@@ -17,12 +17,13 @@ from heddle.runtime.v1.stream_pb2 import Delta, DeltaChannel, StreamFrame
 from heddle.runtime.v1.thread_pb2 import MessageRole
 from heddle_client.transcript_lines import MessageLine, RunLine, ToolLine, ToolState, text_of
 from heddle_client.words import Words
+from heddle_core.values import value
 
 CallKey = tuple[str, str]
 """Run id and call id: a call's id is unique within its run only."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Transcript:
     """What a screen shows after some frames. Immutable; `after` gives the next one."""
 

@@ -1,7 +1,6 @@
 """The lines that a transcript is made of: a message, a tool call, a run. Values without behaviour."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 
 from heddle.common.v1.content_pb2 import ContentPart
@@ -9,6 +8,7 @@ from heddle.runtime.v1.run_pb2 import CancelCause, RunFailure, RunResult, RunSta
 from heddle.runtime.v1.thread_pb2 import MessageRole
 from heddle.runtime.v1.tool_call_pb2 import ToolCallOutcome
 from heddle_client.words import Words
+from heddle_core.values import value
 
 ENDED_STATES = frozenset({RunState.RUN_STATE_COMPLETED, RunState.RUN_STATE_FAILED, RunState.RUN_STATE_CANCELLED})
 """The states of a run after which nothing follows."""
@@ -23,7 +23,7 @@ class ToolState(Enum):
     ENDED = "it has its result"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageLine:
     """One message, as far as it is known."""
 
@@ -61,7 +61,7 @@ class MessageLine:
         return self.thoughts.text if self.thought is None else self.thought
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolLine:
     """One tool call, as far as it is known."""
 
@@ -90,7 +90,7 @@ class ToolLine:
         return self.words.text if self.requested_json is None else self.requested_json
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunLine:
     """One run, as far as it is known."""
 

@@ -4,7 +4,7 @@ Several connections may tell the same words, a later one from the start again. W
 beginning of what was written: a piece that lies further on is held back until the hole before it is filled.
 """
 
-from dataclasses import dataclass
+from heddle_core.values import value
 
 MOST_HELD_BYTES = 1 << 20
 """What is held back for one channel of one message, in bytes. Beyond it pieces are dropped: the fact that
@@ -14,7 +14,7 @@ _CONTINUATION = 0b1000_0000
 _CONTINUATION_MASK = 0b1100_0000
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Words:
     """The beginning, without holes, of one channel of one message, in bytes of UTF-8."""
 

@@ -20,6 +20,9 @@ WorkerId = NewType("WorkerId", str)
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What any id may look like: safe in a NATS subject token, a file name and a URL path."""
 
+RESERVED_TENANTS = frozenset({"control"})
+"""No tenant may be called so: a level of NATS subjects means something else by it."""
+
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -44,7 +47,7 @@ class TimeOrderedIds:
 
     def new(self, prefix: str) -> str:
         value = (self._clock.now() // 1_000) << 80 | int.from_bytes(os.urandom(10), "big")
-        return f"{prefix}_{_crockford(value, 26)}"
+        return f"{prefix}_{_crockford(value)}"
 
 
 class CountingIds:
@@ -58,9 +61,9 @@ class CountingIds:
         return f"{prefix}_{self._last[prefix]}"
 
 
-def _crockford(value: int, length: int) -> str:
-    digits = [""] * length
-    for place in range(length - 1, -1, -1):
-        digits[place] = _ALPHABET[value & 31]
-        value >>= 5
-    return "".join(digits)
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+
+
+def _crockford(value: int) -> str:
+    """128 bits in 26 digits, two at a time."""
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])

@@ -3,11 +3,11 @@
 from typing import Never
 
 import grpc
-import structlog
 
 from heddle_core.errors import DeadlinePassed, Draining, InternalFault
 from heddle_core.faults import HeddleError, StatusCode
 from heddle_core.ids import Ids
+from heddle_core.log_lines import LogLines
 from heddle_grpc.calls import REQUEST_ID_KEY, Context
 from heddle_grpc.errors import grpc_code, message_of, trailers
 
@@ -19,7 +19,7 @@ To be re-raised: grpc.aio leaks the call of one that swallows it.
 
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
-_log = structlog.get_logger()
+_log = LogLines(__name__)
 
 
 async def abort(context: Context, error: HeddleError, *, request_id: str = "") -> Never:

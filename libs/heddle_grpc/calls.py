@@ -2,12 +2,12 @@
 
 import re
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
-import structlog
 
+from heddle_core.log_lines import LogLines
+from heddle_core.values import value
 from heddle_grpc.identity import ANONYMOUS, Identity
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -19,10 +19,10 @@ TRACEPARENT_KEY = "traceparent"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
-_log = structlog.get_logger()
+_log = LogLines(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """One call, as a handler sees it."""
 

@@ -13,9 +13,9 @@ from google.api import field_behavior_pb2  # pyright: ignore[reportMissingTypeSt
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from heddle_core import json_text
 from heddle_core.faults import Violation
 from heddle_core.ids import ID_PATTERN
-from heddle_grpc import json_text
 from heddle_grpc.well_known_rules import WELL_KNOWN, Violations
 
 

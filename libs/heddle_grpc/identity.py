@@ -5,11 +5,12 @@ Nothing in a request's body, and no header by itself, ever names a tenant.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from heddle_core.errors import CredentialInvalid, CredentialMissing, ScopeMissing, invalid
-from heddle_core.ids import PrincipalId, TenantId, is_id
+from heddle_core.ids import RESERVED_TENANTS, PrincipalId, TenantId, is_id
+from heddle_core.values import value
 
 ACT_AS = "act_as"
 """The scope that lets a service speak for others."""
@@ -20,7 +21,7 @@ AUTHORIZATION_KEY = "authorization"
 _PRINCIPAL = re.compile(r"[!-~]{1,128}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Identity:
     """A verified caller."""
 
@@ -35,7 +36,7 @@ ANONYMOUS = Identity(TenantId(""), PrincipalId(""))
 """Who calls a public method without a credential: no tenant, no scopes."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Credentials:
     """What one call offers as proof of who makes it."""
 
@@ -104,7 +105,7 @@ def acting_as(identity: Identity, header: str, *, method: str) -> Identity:
     try:
         named = identity_of(tenant, principal, identity.scopes - {ACT_AS})
     except CredentialInvalid as error:
-        raise invalid(ACT_AS_KEY, "must be TENANT/PRINCIPAL") from error
+        raise invalid(ACT_AS_KEY, f"must be TENANT/PRINCIPAL: {error.problem}") from error
     return replace(named, acted_by=f"{identity.tenant}/{identity.principal}")
 
 
@@ -112,6 +113,8 @@ def identity_of(tenant: object, principal: object, scopes: frozenset[str]) -> Id
     """An identity whose names have the right form. Raises CredentialInvalid, naming the one that has not."""
     if not isinstance(tenant, str) or not is_id(tenant):
         raise CredentialInvalid("its tenant is missing, or is not an id of A-Z, a-z, 0-9, _ and -")
+    if tenant in RESERVED_TENANTS:
+        raise CredentialInvalid(f"no tenant may be called {tenant}: Heddle uses that name itself")
     if not isinstance(principal, str) or _PRINCIPAL.fullmatch(principal) is None:
         raise CredentialInvalid("its principal is missing, or is not 1 to 128 visible ASCII characters")
     return Identity(TenantId(tenant), PrincipalId(principal), scopes)

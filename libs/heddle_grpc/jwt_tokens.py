@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import structlog
 from joserfc import jwt
 from joserfc.errors import (
     ExpiredTokenError,
@@ -23,6 +22,7 @@ from joserfc.jwk import KeySet
 
 from heddle_core.clock import MICROS_PER_SECOND, Clock
 from heddle_core.errors import CredentialInvalid
+from heddle_core.log_lines import LogLines
 from heddle_grpc.identity import Credentials, Identity, identity_of
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
@@ -31,10 +31,13 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
 Fetch = Callable[[], Awaitable[bytes]]
 """Reads a JWKS document from where it is kept."""
 
+UNREADABLE = (OSError, httpx.HTTPError, JoseError, ValueError)
+"""What reading an issuer's keys may raise."""
+
 _CACHED_TOKENS = 4_096
 _LONGEST_TOKEN = 8_192
 
-_log = structlog.get_logger()
+_log = LogLines(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class SigningKeys:
         """Counts the readings that succeeded."""
 
     async def refresh(self) -> None:
-        """Read the keys now. Raises whatever reading or parsing raises; the old keys then stay."""
+        """Read the keys now. Raises what is in `UNREADABLE`; the old keys then stay."""
         document = await self._fetch()
         self.key_set = await asyncio.to_thread(_parsed, document)
         self.version += 1
@@ -111,7 +114,7 @@ class SigningKeys:
             self._wanted.clear()
             try:
                 await self.refresh()
-            except (OSError, httpx.HTTPError, JoseError, ValueError) as error:
+            except UNREADABLE as error:
                 _log.warning("signing keys not refreshed, the old ones stay", problem=str(error))
 
 
@@ -193,7 +196,10 @@ def keys_at(url: str, *, timeout: timedelta = timedelta(seconds=10)) -> Fetch:
 
 def _parsed(document: bytes) -> KeySet:
     read: Any = json.loads(document)
-    return KeySet.import_key_set(read)
+    try:
+        return KeySet.import_key_set(read)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("it is no JWKS document: an object with the list `keys`") from error
 
 
 def _scopes(claim: object) -> frozenset[str]:

@@ -4,12 +4,11 @@ Plain HTTP here is one request line and one answer: no framework, no keep-alive,
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import grpc
-from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
@@ -29,7 +28,7 @@ class Probes:
     """What the HTTP listener answers from."""
 
     is_ready: Callable[[], bool]
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
 
 
 @asynccontextmanager
@@ -41,7 +40,7 @@ async def probes_over_http(address: str, probes: Probes) -> AsyncGenerator[int]:
         try:
             async with asyncio.timeout(_PATIENCE):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_response(head, probes))
+                writer.write(await _response(head, probes))
                 await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             pass  # Whoever asked is slow, gone or no HTTP client: nobody is left to be told.
@@ -60,6 +59,8 @@ async def probes_over_http(address: str, probes: Probes) -> AsyncGenerator[int]:
 @asynccontextmanager
 async def probes_over_grpc(address: str, health: health_aio.HealthServicer) -> AsyncGenerator[int]:
     """Serve gRPC health and channelz on `address`, in plaintext; gives the port."""
+    from grpc_channelz.v1 import channelz
+
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0), ("grpc.enable_channelz", 1)))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     channelz.add_channelz_servicer(server)  # pyright: ignore[reportUnknownMemberType]
@@ -71,16 +72,16 @@ async def probes_over_grpc(address: str, health: health_aio.HealthServicer) -> A
         await server.stop(None)
 
 
-def _response(head: bytes, probes: Probes) -> bytes:
+async def _response(head: bytes, probes: Probes) -> bytes:
     method, _, rest = head.split(b"\r\n", 1)[0].partition(b" ")
     path = rest.partition(b" ")[0].partition(b"?")[0]
     if method not in (b"GET", b"HEAD"):
         return _framed("405 Method Not Allowed", _TEXT, b"use GET\n", head_only=False)
-    status, kind, body = _answer(path, probes)
+    status, kind, body = await _answer(path, probes)
     return _framed(status, kind, body, head_only=method == b"HEAD")
 
 
-def _answer(path: bytes, probes: Probes) -> tuple[str, str, bytes]:
+async def _answer(path: bytes, probes: Probes) -> tuple[str, str, bytes]:
     match path:
         case b"/livez":
             return "200 OK", _TEXT, b"alive\n"
@@ -89,7 +90,7 @@ def _answer(path: bytes, probes: Probes) -> tuple[str, str, bytes]:
                 return "200 OK", _TEXT, b"ready\n"
             return "503 Service Unavailable", _TEXT, b"not ready: starting or draining\n"
         case b"/metrics":
-            return "200 OK", _PROMETHEUS, probes.metrics()
+            return "200 OK", _PROMETHEUS, await probes.metrics()
         case _:
             return "404 Not Found", _TEXT, b"ask for /livez, /readyz or /metrics\n"
 

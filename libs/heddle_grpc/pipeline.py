@@ -279,9 +279,9 @@ _MAKERS: dict[tuple[bool, bool], Callable[..., MethodHandler]] = {
 }
 
 
-def _serializer(limit: int) -> Callable[[Message], bytes]:
-    def serialized(message: Message) -> bytes:
-        raw = message.SerializeToString()
+def _serializer(limit: int) -> Callable[[Message | bytes], bytes]:
+    def serialized(message: Message | bytes) -> bytes:
+        raw = message if isinstance(message, bytes) else message.SerializeToString()
         if len(raw) > limit:
             raise ResponseTooLarge(len(raw), limit)
         return raw

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import structlog
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
 
 from heddle_core.errors import CannotServe
 from heddle_core.ids import Ids
+from heddle_core.log_lines import LogLines
 from heddle_grpc.addresses import is_loopback
 from heddle_grpc.authorization import Access
 from heddle_grpc.call_metrics import CallMetrics
@@ -21,6 +21,7 @@ from heddle_grpc.drain import Drain
 from heddle_grpc.field_rules import FieldLimits
 from heddle_grpc.identity import Authenticator, Development
 from heddle_grpc.limits import Admission, CallLimits
+from heddle_grpc.measures import Level, Source, in_prometheus_text
 from heddle_grpc.operations import Probes, probes_over_grpc, probes_over_http
 from heddle_grpc.pipeline import CallPolicy, MethodHandler, Pipeline
 from heddle_grpc.ports import bound
@@ -34,7 +35,7 @@ _REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
-_log = structlog.get_logger()
+_log = LogLines(__name__)
 
 
 class Server:
@@ -49,16 +50,17 @@ class Server:
         ids: Ids,
         own_checks: Mapping[str, OwnCheck] | None = None,
         drain: Drain | None = None,
-        metrics: CallMetrics | None = None,
+        sources: Sequence[Source] = (),
     ) -> None:
-        """`own_checks` maps a request's full message name to a check that its service adds.
+        """`own_checks` maps a request's full message name to a check that its service adds; `sources` are read for
+        /metrics, beside the counts of calls.
 
         Raises CannotServe for a missing authorization rule, a development identity or plaintext on an
         address that others can reach.
         """
         _refuse_exposure(settings, authenticators)
         self.drain = drain or Drain()
-        self.metrics = metrics or CallMetrics()
+        self.metrics = CallMetrics()
         self.metrics.count_under_way(lambda: self.drain.under_way)
         self.health = health_aio.HealthServicer()
         self.ports: tuple[int, ...] = ()
@@ -70,6 +72,7 @@ class Server:
         self._statuses: dict[str, bool] = dict.fromkeys(self._names, False)
         self._routes = [route for each in (*services, *self._own_services()) for route in routes_of(each)]
         self._readers = Readers(settings.calls.write_patience)
+        self._sources = tuple(sources)
         self._pipeline = _pipeline(settings, authenticators, own_checks, self.drain, self._readers, self.metrics, ids)
 
     @property
@@ -97,7 +100,8 @@ class Server:
                 probes = probes_over_grpc(settings.operations, self.health)
                 self.operations_port = await stack.enter_async_context(probes)
             if settings.operations_http is not None:
-                answers = Probes(lambda: self.is_ready, self.metrics.text)
+                in_prometheus_text(())  # loads what the first scrape would otherwise wait for
+                answers = Probes(lambda: self.is_ready, self._scraped)
                 over_http = probes_over_http(settings.operations_http, answers)
                 self.operations_http_port = await stack.enter_async_context(over_http)
             await self.set_serving(True)
@@ -121,6 +125,15 @@ class Server:
 
         self.ports = tuple(bound(address, bind) for address in settings.listen)
         return server
+
+    async def _scraped(self) -> bytes:
+        lanes = self._pipeline.admission
+        open_calls = {("unary",): lanes.unary.under_way, ("stream",): lanes.streams.under_way}
+        measures = [*self.metrics.measures()]
+        measures.append(Level("heddle_grpc_admitted", "Calls that are let in, by kind.", open_calls, ("kind",)))
+        for each in self._sources:
+            measures += await each()
+        return in_prometheus_text(measures)
 
     async def _go_away(self) -> None:
         _log.info("draining", under_way=self.drain.under_way)

@@ -5,7 +5,8 @@ import os
 import shutil
 import socket
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -16,8 +17,9 @@ from heddle_cli.display.screen import Screen
 from heddle_cli.options import DEFAULT_ADDRESS, Options
 from heddle_cli.session import Session, open_session
 from heddle_cli.version import version_of_heddle
-from heddle_core.errors import ServiceUnreachable
+from heddle_core.errors import CannotServe, ServiceUnreachable
 from heddle_core.faults import HeddleError
+from heddle_core.values import value
 
 Grade = Literal["good", "note", "bad"]
 
@@ -35,9 +37,17 @@ _PACKAGES = {
 """What is looked for, and what to do without it; empty: Heddle cannot run without it."""
 
 _WAIT_SECONDS = 5.0
+_IDENTITY = "identity."
+"""How the server's capabilities begin that name a kind of credential."""
+_KINDS = {
+    "api_keys": "API keys",
+    "jwt": "tokens of an issuer",
+    "certificates": "client certificates",
+    "development": "everybody on this machine, taken for one developer",
+}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finding:
     """One thing that was looked at."""
 
@@ -50,8 +60,9 @@ class Finding:
 async def examine(options: Options, data_dir: str) -> list[Finding]:
     """Everything that can be seen from here."""
     findings = [_python(), Finding("good", "heddle", version_of_heddle()), *_packages(), _nats(), _disk(Path(data_dir))]
+    database = await _database()
     server = await _server(options)
-    return [*findings, *server]
+    return [*findings, *database, *server]
 
 
 def _python() -> Finding:
@@ -95,13 +106,35 @@ def _disk(data_dir: Path) -> Finding:
     return Finding("good", "disk", told)
 
 
+async def _database() -> list[Finding]:
+    """Whether PostgreSQL answers, where the settings name one."""
+    from heddle_runtime.settings import RuntimeSettings, without_password
+
+    address = RuntimeSettings().database
+    if not address:
+        return []
+    shown = without_password(address)
+    if importlib.util.find_spec("asyncpg") is None:
+        return [Finding("bad", "database", f"{shown} needs asyncpg", "pip install 'heddle[postgres]'")]
+    from heddle_database.postgres import PostgresDatabase
+    from heddle_database.postgres_connection import PostgresOptions
+
+    try:
+        database = await PostgresDatabase.open(address, options=PostgresOptions(writers=1, readers=1))
+    except HeddleError as error:
+        return [Finding("bad", "database", f"{shown}: {error}", "check HEDDLE_DATABASE, and that the server runs")]
+    await database.close()
+    return [Finding("good", "database", f"{shown} answers, and keeps what it acknowledges")]
+
+
 async def _server(options: Options) -> list[Finding]:
     patient = replace(options, timeout=min(options.timeout, _WAIT_SECONDS))
     try:
         async with open_session(patient, Screen()) as session:
             return await _told_by_server(session, options)
     except ServiceUnreachable as error:
-        return [Finding("note", "server", str(error), "start it with `heddle up`"), _port(options.address)]
+        here = Finding("note", "server", str(error), "start it with `heddle up`")
+        return [here, _callers_here(), _port(options.address)]
     except HeddleError as error:
         return [Finding("bad", "server", str(error), f"`heddle explain {error.reason}`")]
 
@@ -111,6 +144,7 @@ async def _told_by_server(session: Session, options: Options) -> list[Finding]:
     findings = [
         Finding("good", "server", f"{options.address} runs Heddle {server.version} as worker {server.worker_id}"),
         Finding("good", "you", f"{server.principal} of tenant {server.tenant}, scopes {', '.join(server.scopes)}"),
+        _callers([each.removeprefix(_IDENTITY) for each in server.capabilities if each.startswith(_IDENTITY)]),
     ]
     if server.version != version_of_heddle():
         told = f"the server is {server.version}, this command {version_of_heddle()}"
@@ -122,6 +156,25 @@ async def _told_by_server(session: Session, options: Options) -> list[Finding]:
         remedy = "" if each.available or not each.is_default else "start the server with another: heddle up --model"
         findings.append(Finding(grade, f"model {each.model}{default}", each.note, remedy))
     return findings
+
+
+def _callers(kinds: Iterable[str]) -> Finding:
+    """Whom a server takes calls from that accepts these kinds of credentials."""
+    if not (taken := [_KINDS[kind] for kind in kinds if kind in _KINDS]):
+        return Finding("note", "callers", "this server does not tell")
+    remedy = "set keys, tokens or certificates before others can reach it" if "development" in kinds else ""
+    return Finding("note" if remedy else "good", "callers", ", ".join(taken), remedy)
+
+
+def _callers_here() -> Finding:
+    """Whom a server would take calls from that is started here now."""
+    from heddle_runtime.settings import RuntimeSettings
+    from heddle_runtime.wiring.identities import accepted_kinds
+
+    try:
+        return _callers(accepted_kinds(RuntimeSettings()))
+    except (CannotServe, ValueError) as error:
+        return Finding("bad", "callers", str(error), "mend the HEDDLE_ variables (docs/identity.md)")
 
 
 def _port(address: str) -> Finding:

@@ -1,8 +1,13 @@
 """What a fault means for whoever typed the command: words on stderr, and the exit code."""
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import IntEnum
 
+import typer
+
+from heddle_cli.display.screen import Screen
 from heddle_core.errors import ForeignError, InvalidField, ServiceUnreachable
 from heddle_core.faults import HeddleError
 
@@ -17,6 +22,28 @@ class ExitCode(IntEnum):
     HEDDLE_ERROR = 3
     UNREACHABLE = 4
     INTERRUPTED = 130
+
+
+@contextmanager
+def told(screen: Screen) -> Generator[None]:
+    """Tell errors on stderr, and exit with the code that stands for them."""
+    try:
+        yield
+    except HeddleError as error:
+        if screen.machine:
+            screen.note(told_to_programs(error))
+        else:
+            for line in told_to_people(error):
+                screen.note(line)
+        raise typer.Exit(int(code_of(error))) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(int(ExitCode.INTERRUPTED)) from None
+
+
+def leave(code: ExitCode | None) -> None:
+    """Exit with `code` unless all is well."""
+    if code:
+        raise typer.Exit(int(code))
 
 
 def code_of(error: HeddleError) -> ExitCode:

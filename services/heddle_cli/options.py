@@ -1,9 +1,11 @@
 """What every command understands: where the server is, who asks, and in which form to answer."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
+
+from heddle_core.values import value
 
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 
@@ -21,7 +23,7 @@ Machine = Annotated[bool, typer.Option("--json", help="Print JSON for programs."
 ShowRequest = Annotated[bool, typer.Option("--show-request", help="Print each call as a `buf curl` line.")]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Options:
     """The shared options, as given."""
 

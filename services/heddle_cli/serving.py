@@ -5,24 +5,27 @@ import json
 import os
 import tempfile
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from typing import Any, Protocol
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 from pydantic import ValidationError
 
+from heddle_cli.bundled_nats import bundled_nats
+from heddle_cli.composition import companions_of
 from heddle_cli.display.screen import Screen
-from heddle_grpc.drain import asked_by_signal
+from heddle_core.cycles import leave_out_what_is_here
 from heddle_runtime.logs import set_up_logs
-from heddle_runtime.server_wiring import is_development
 from heddle_runtime.settings import RuntimeSettings
-from heddle_runtime.wiring import RunningRuntime, running_runtime
+
+if TYPE_CHECKING:
+    from heddle_runtime.wiring.runtime import RunningRuntime
 
 
 class Greeting(Protocol):
     """Says that it serves."""
 
-    def __call__(self, address: str, default_model: str, *, development: bool) -> None: ...
+    def __call__(self, address: str, default_model: str, bus: str, *, development: bool) -> None: ...
 
 
 def read_settings(values: Mapping[str, Any]) -> RuntimeSettings:
@@ -31,12 +34,8 @@ def read_settings(values: Mapping[str, Any]) -> RuntimeSettings:
     Raises BadParameter for a value that does not fit, and for one that this version has no setting for.
     """
     given = {name: value for name, value in values.items() if value}
-    if not given.pop("no_nats", False):
-        pass
-    elif "nats" in given:
+    if "no_nats" in given and "nats" in given:
         raise typer.BadParameter("--nats and --no-nats contradict each other")
-    elif "no_nats" in RuntimeSettings.model_fields:
-        given["no_nats"] = True
     for name in given:
         if name not in RuntimeSettings.model_fields:
             raise typer.BadParameter(f"--{name} is not served by this version: it keeps its data in SQLite alone")
@@ -63,23 +62,42 @@ def ephemeral_folder() -> Generator[str]:
         yield folder
 
 
-def serve(settings: RuntimeSettings, screen: Screen, greet: Greeting) -> None:
-    """Serve until SIGINT or SIGTERM, then drain. Raises what `running_runtime` raises."""
+def serve(settings: RuntimeSettings, screen: Screen, greet: Greeting, *, bundle: bool = False) -> None:
+    """Serve until SIGINT or SIGTERM, then drain; with `bundle`, the other services beside the runtime, on a NATS of
+    its own unless the settings say otherwise.
+
+    Raises what `running_runtime` raises.
+    """
     set_up_logs(settings.log_level)
-    asyncio.run(_serve(settings, screen, greet))
+    asyncio.run(_serve(settings, screen, greet, bundle=bundle))
 
 
-async def _serve(settings: RuntimeSettings, screen: Screen, greet: Greeting) -> None:
-    async with asked_by_signal() as asked, running_runtime(settings) as running:
-        greet(running.address, running.default_model, development=is_development(settings))
+async def _serve(settings: RuntimeSettings, screen: Screen, greet: Greeting, *, bundle: bool) -> None:
+    async with AsyncExitStack() as stack:
+        # First, so that it comes up while the rest is loaded.
+        own_nats = bundle and not settings.no_nats and not settings.nats
+        nats = await stack.enter_async_context(bundled_nats(settings.data_dir / "nats")) if own_nats else None
+        from heddle_grpc.drain import asked_by_signal
+        from heddle_runtime.wiring.identities import is_development
+        from heddle_runtime.wiring.runtime import running_runtime
+
+        asked = await stack.enter_async_context(asked_by_signal())
+        find_nats = nats.endpoint if nats else None
+        # The others know callers by the development identity alone; with credentials each is served by itself.
+        companions = companions_of(settings, find_nats) if bundle and is_development(settings) else ()
+        running = await stack.enter_async_context(running_runtime(settings, find_nats, companions))
+        leave_out_what_is_here()
+        bus = ",".join(nats.endpoint().servers) if nats else settings.nats
+        greet(running.address, running.default_model, bus, development=is_development(settings))
         if screen.machine:
-            print(json.dumps(told_address(settings, running)), flush=True)
+            told = {"nats": bus, "nats_endpoint": str(nats.endpoint_file.resolve()) if nats else ""}
+            print(json.dumps({**told_address(settings, running), **told}), flush=True)
         await asked.wait()
         screen.note("stopping: what runs is handed over to the next start")
     screen.note("stopped")
 
 
-def told_address(settings: RuntimeSettings, running: RunningRuntime) -> dict[str, Any]:
+def told_address(settings: RuntimeSettings, running: "RunningRuntime") -> dict[str, Any]:
     """The line for programs."""
     return {
         "address": running.address,

@@ -1,8 +1,8 @@
 """One connection of one command: opened, given to the command, closed; and what goes wrong becomes an exit code."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,14 +10,13 @@ import grpc
 import typer
 
 from heddle_cli.display.screen import Screen
-from heddle_cli.faults import ExitCode, code_of, told_to_people, told_to_programs
+from heddle_cli.faults import ExitCode, leave, told
 from heddle_cli.options import Options, options_of
 from heddle_cli.requests import ShownChannel
 from heddle_client.over_grpc import GrpcAgentRuntime
 from heddle_client.stubs import RuntimeStubs
 from heddle_core.clock import SystemClock
 from heddle_core.errors import ServiceUnreachable
-from heddle_core.faults import HeddleError
 from heddle_core.ids import Ids, TimeOrderedIds
 from heddle_grpc.channel import Channel, open_channel
 from heddle_grpc.settings import ChannelSettings
@@ -30,6 +29,8 @@ class Session:
     runtime: GrpcAgentRuntime
     screen: Screen
     ids: Ids
+    channel: grpc.aio.Channel
+    """For the stubs of services beside the runtime."""
 
     @property
     def stubs(self) -> RuntimeStubs:
@@ -58,12 +59,6 @@ def perform(context: typer.Context, action: Action) -> None:
         leave(asyncio.run(on_connection()))
 
 
-def leave(code: ExitCode | None) -> None:
-    """Exit with `code` unless all is well."""
-    if code:
-        raise typer.Exit(int(code))
-
-
 @asynccontextmanager
 async def open_session(options: Options, screen: Screen) -> AsyncGenerator[Session]:
     """A session by `options`, connected. Closes the channel in the end.
@@ -77,9 +72,9 @@ async def open_session(options: Options, screen: Screen) -> AsyncGenerator[Sessi
     shown = ShownChannel(channel, options.address, screen.note, token=bool(options.token))
     try:
         await _connect(channel, options)
-        stubs = RuntimeStubs.on(shown if options.show_request else channel)
-        runtime = GrpcAgentRuntime(stubs, target=options.address, deadline=limit)
-        yield Session(runtime, screen, TimeOrderedIds(SystemClock()))
+        used = shown if options.show_request else channel
+        runtime = GrpcAgentRuntime(RuntimeStubs.on(used), target=options.address, deadline=limit)
+        yield Session(runtime, screen, TimeOrderedIds(SystemClock()), used)
     finally:
         await channel.close()
 
@@ -95,19 +90,3 @@ async def _connect(channel: Channel, options: Options) -> None:
         raise ServiceUnreachable(options.address, problem) from None
     if state is not grpc.ChannelConnectivity.READY:
         raise ServiceUnreachable(options.address, "no connection")
-
-
-@contextmanager
-def told(screen: Screen) -> Generator[None]:
-    """Tell errors on stderr, and exit with the code that stands for them."""
-    try:
-        yield
-    except HeddleError as error:
-        if screen.machine:
-            screen.note(told_to_programs(error))
-        else:
-            for line in told_to_people(error):
-                screen.note(line)
-        raise typer.Exit(int(code_of(error))) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(int(ExitCode.INTERRUPTED)) from None

@@ -5,18 +5,22 @@ Prints one line of JSON when it serves: where, and under which worker id.
 
 import asyncio
 import json
+import os
 import sys
 
+from heddle_core import failpoints
+from heddle_core.cycles import leave_out_what_is_here, look_rarely
 from heddle_core.faults import HeddleError
 from heddle_grpc.drain import asked_by_signal
 from heddle_runtime.logs import set_up_logs
 from heddle_runtime.settings import RuntimeSettings
-from heddle_runtime.wiring import running_runtime
+from heddle_runtime.wiring.runtime import running_runtime
 
 
 async def serve(settings: RuntimeSettings) -> None:
     """Serve until asked to stop."""
     async with asked_by_signal() as asked, running_runtime(settings) as runtime:
+        leave_out_what_is_here()
         said = {
             "address": runtime.address,
             "operations_port": runtime.operations_port,
@@ -31,7 +35,9 @@ async def serve(settings: RuntimeSettings) -> None:
 
 def main() -> int:
     """Serve; the exit code is 0 after a clean drain, 3 where it cannot serve."""
+    look_rarely()
     settings = RuntimeSettings()
+    failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
     set_up_logs(settings.log_level)
     try:
         asyncio.run(serve(settings))

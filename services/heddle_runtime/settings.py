@@ -3,10 +3,11 @@
 `HEDDLE_LISTEN=127.0.0.1:0`, `HEDDLE_LIMITS__STEPS=12`. Secrets are never printed.
 """
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -89,12 +90,69 @@ class StreamTimes(_Part):
     rotate_after: timedelta = timedelta(minutes=15)
 
 
+class JwtSettings(_Part):
+    """Tokens of one issuer. Issuer, audience and one place of the keys belong together."""
+
+    issuer: str = Field(default="", description="What `iss` must say.")
+    audience: str = Field(default="", description="What `aud` must say or hold.")
+    jwks_file: Path | None = Field(default=None, description="The issuer's public keys, as a JWKS document.")
+    jwks_url: str = Field(default="", description="Where to read that document instead, over https.")
+    tenant_claim: str = Field(default="tenant", min_length=1)
+    principal_claim: str = Field(default="sub", min_length=1)
+    scope_claim: str = Field(default="scope", min_length=1, description="A list, or one text with blanks between.")
+    leeway: timedelta = Field(default=timedelta(seconds=30), description="Between the issuer's clock and ours.")
+    refresh_every: timedelta = Field(default=timedelta(minutes=5), description="The keys are read again so often.")
+
+
 class IdentitySettings(_Part):
-    """Who may call. With nothing set, the development identity, which works on loopback only."""
+    """Who may call: each kind that is set, together. With none, the development identity, on loopback only."""
 
     tenant: str = Field(default="default", description="Of the development identity.")
     principal: str = Field(default="developer", description="Of the development identity.")
-    api_keys_file: Path | None = Field(default=None, description="YAML list of hashed keys.")
+    api_keys_file: Path | None = Field(default=None, description="JSON list of hashed keys.")
+    jwt: JwtSettings = JwtSettings()
+    certificates_file: Path | None = Field(
+        default=None, description="JSON list of the names in client certificates and whose they are."
+    )
+
+
+class PostgresSettings(_Part):
+    """How a PostgreSQL database is used, where there is one."""
+
+    writers: int = Field(default=4, ge=1, le=64, description="Connections that write.")
+    readers: int = Field(default=4, ge=1, le=64, description="Connections that read.")
+    prepared_statements: bool = Field(
+        default=True, description="Off behind a proxy that pools by transaction, as PgBouncer does in that mode."
+    )
+    patience: timedelta = Field(
+        default=timedelta(seconds=30), description="How long a start waits for a server that does not answer yet."
+    )
+
+
+class BusSettings(_Part):
+    """The event stream on NATS, and how to get in."""
+
+    replicas: int = Field(default=1, ge=1, le=5, description="Copies in a cluster; 3 survive the loss of one server.")
+    age_limit: timedelta = Field(default=timedelta(days=3), description="How long the stream keeps an event.")
+    bytes_limit: int = Field(default=4 * 1024**3, ge=1024**2, description="The oldest are dropped beyond it.")
+    duplicate_window: timedelta = Field(
+        default=timedelta(minutes=2), description="How long the server remembers what it has stored."
+    )
+    token: SecretStr | None = None
+    user: str = ""
+    password: SecretStr | None = None
+    credentials: Path | None = Field(default=None, description="A .creds file with a user JWT and its key.")
+    ca_file: Path | None = Field(default=None, description="Who signed the certificates of tls:// servers.")
+
+
+class RetentionSettings(_Part):
+    """Which events of the log may go, once their runs have ended; an event stays as long as any rule wants it."""
+
+    keep_for: timedelta = Field(default=timedelta(0), ge=timedelta(0), description="Their age, as P90D; zero: any.")
+    keep_events: int = Field(default=0, ge=0, description="The newest of each thread; zero: any number.")
+    every: timedelta = Field(
+        default=timedelta(hours=1), ge=timedelta(seconds=1), description="How often the log is looked through."
+    )
 
 
 class RuntimeSettings(BaseSettings):
@@ -105,13 +163,31 @@ class RuntimeSettings(BaseSettings):
     )
 
     data_dir: Path = Field(default=Path(".heddle"), description="Folder of the embedded database.")
+    database: str = Field(
+        default="",
+        repr=False,
+        pattern="^$|^postgres(ql)?://",
+        description="`postgresql://user:password@host/name`; empty: SQLite in data_dir.",
+    )
+    postgres: PostgresSettings = PostgresSettings()
+    nats: str = Field(
+        default="",
+        pattern="^$|^(nats|tls)://[^@,]+(, *(nats|tls)://[^@,]+)*$",
+        description="`nats://host:4222`, several with commas. Empty: events are not published, but for `heddle up`,"
+        " which brings a server along. Secrets go into `bus`.",
+    )
+    no_nats: bool = Field(default=False, description="Leave out the server that `heddle up` brings along.")
+    bus: BusSettings = BusSettings()
     listen: str = Field(default="127.0.0.1:7233", description="`host:port` or `unix:/path`; port 0 picks one.")
     operations: str | None = Field(default=None, description="Plaintext address of health and channelz.")
     operations_http: str | None = Field(default=None, description="Address of /livez, /readyz and /metrics.")
     reflection: bool = Field(default=True, description="Let clients ask for the contract.")
     tls_certificate: Path | None = None
     tls_key: Path | None = None
-    tls_client_ca: Path | None = None
+    tls_client_ca: Path | None = Field(default=None, description="With it, each client must show a certificate.")
+    allow_plaintext: bool = Field(
+        default=False, description="Serve without TLS beyond loopback, as behind a mesh that encrypts."
+    )
     model: str = Field(
         default="scripted:hello",
         description="Used where nobody names a model; `scripted:` may be followed by a scenario file's path.",
@@ -122,6 +198,16 @@ class RuntimeSettings(BaseSettings):
     tools: ToolSettings = ToolSettings()
     lanes: LaneTimes = LaneTimes()
     streams: StreamTimes = StreamTimes()
+    retention: RetentionSettings = RetentionSettings()
     identity: IdentitySettings = IdentitySettings()
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_calls: bool = Field(default=False, description="Log calls that ended well, too.")
+
+    @field_serializer("database")
+    def _without_password(self, address: str) -> str:
+        return without_password(address)
+
+
+def without_password(address: str) -> str:
+    """A database's address as it may be shown."""
+    return re.sub(r"(?<=password=)[^&]*", "***", re.sub(r"(//[^:@/]*:).*@", r"\1***@", address))

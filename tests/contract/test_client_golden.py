@@ -62,6 +62,12 @@ def test_the_screen_shows_what_the_recording_says_after_each_frame(file: Path, s
     raise AssertionError(f"{file.name} has no final line; it has {frames} frames")
 
 
+def test_the_page_for_authors_of_clients_names_every_file() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "contract" / "stream-recordings.md").read_text(encoding="utf-8")
+    named = {line.split("`")[1] for line in page.partition("## The files")[2].splitlines() if line.startswith("| `")}
+    assert named == {file.stem for file in FILES}
+
+
 def test_every_kind_of_end_is_recorded() -> None:
     ended = [line["ends"] for file in FILES for line in lines_of(file) if "ends" in line]
     ends = {tuple(each[key] for key in ("status", "reason") if key in each) for each in ended}

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import random
-import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -26,16 +25,16 @@ from heddle_runtime.runs.turn import ConflictPolicy
 from heddle_runtime.runs.usage import Usage
 from heddle_runtime.threads.append import Appended, CancelledMeanwhile
 from heddle_runtime.threads.fold_codec import encode
-from tests.kit.stores import ACME, GRACE, Owner, Shop, sqlite_shop
+from tests.kit.stores import ACME, GRACE, SHOPS, Owner, Shop
 
 THREADS = [ThreadId(f"t{number}") for number in range(8)]
 TERMINAL = {"run_completed", "run_failed", "run_cancelled"}
 REFUSED = (StaleFence, ThreadBusy, InputAlreadyResolved, IllegalTransition)
 
 
-@pytest_asyncio.fixture
-async def shop(tmp_path: Path) -> AsyncGenerator[Shop]:
-    async with sqlite_shop(tmp_path) as running:
+@pytest_asyncio.fixture(params=SHOPS)
+async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Shop]:
+    async with SHOPS[request.param](tmp_path) as running:
         yield running
 
 
@@ -120,7 +119,7 @@ async def work_on(owner: Owner, dice: random.Random) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.timeout(110)
-async def test_sixty_four_writers_keep_every_promise(shop: Shop, tmp_path: Path, seed: int) -> None:
+async def test_sixty_four_writers_keep_every_promise(shop: Shop, seed: int) -> None:
     dice = random.Random(seed)
     runs: list[RunId] = []
     enough = asyncio.Event()
@@ -143,7 +142,7 @@ async def test_sixty_four_writers_keep_every_promise(shop: Shop, tmp_path: Path,
     for thread_id in THREADS:
         assert encode(await shop.store.load_fold(ACME, thread_id)) == encode(await shop.fold(thread_id))
     await shop.database.close()
-    check(tmp_path / "store.db")
+    await check(shop)
 
 
 async def answer_everything(shop: Shop) -> None:
@@ -155,25 +154,20 @@ async def answer_everything(shop: Shop) -> None:
             continue
 
 
-def check(file: Path) -> None:
+async def check(shop: Shop) -> None:
     """The promises, from the rows alone: nothing of the project but its contract is used here."""
-    database = sqlite3.connect(file)
-    try:
-        events = defaultdict(list)
-        for row in database.execute(
-            "SELECT thread_id, sequence, run_id, commit_time, kind, payload, digest, hash FROM events"
-            " ORDER BY thread_id, sequence"
-        ):
-            events[row[0]].append(row[1:])
-        threads = database.execute("SELECT thread_id, last_sequence, head_hash, lane_run_id FROM threads")
-        heads = {row[0]: row[1:] for row in threads}
-        states = dict(database.execute("SELECT run_id, state FROM runs").fetchall())
-        cancelled = database.execute("SELECT run_id, cancel_sequence FROM runs WHERE cancel_sequence > 0")
-        cancels = dict(cancelled.fetchall())
-        rows = database.execute("SELECT input_id, state FROM inputs").fetchall()
-        tokens = dict(database.execute("SELECT run_id, input_tokens + output_tokens FROM runs").fetchall())
-    finally:
-        database.close()
+    events = defaultdict(list)
+    for row in await shop.look(
+        "SELECT thread_id, sequence, run_id, commit_time, kind, payload, digest, hash FROM events"
+        " ORDER BY thread_id, sequence"
+    ):
+        events[row[0]].append(row[1:])
+    threads = await shop.look("SELECT thread_id, last_sequence, head_hash, lane_run_id FROM threads")
+    heads = {row[0]: row[1:] for row in threads}
+    states = dict(await shop.look("SELECT run_id, state FROM runs"))
+    cancels = dict(await shop.look("SELECT run_id, cancel_sequence FROM runs WHERE cancel_sequence > 0"))
+    rows = await shop.look("SELECT input_id, state FROM inputs")
+    tokens = dict(await shop.look("SELECT run_id, input_tokens + output_tokens FROM runs"))
     spent: dict[str, int] = defaultdict(int)
     for thread_id, log in events.items():
         check_chain(thread_id, log, heads[thread_id])

@@ -12,6 +12,7 @@ from heddle_core.errors import (
     EtagMismatch,
     FanOutExceeded,
     IllegalTransition,
+    InvalidField,
     ParentCancelled,
     ParentFinished,
     RequestIdReused,
@@ -85,6 +86,8 @@ async def test_a_missing_thread_is_made_only_where_that_is_wanted(shop: Shop) ->
     with pytest.raises(ThreadNotFound):
         await shop.turn(may_create=False)
     with pytest.raises(ThreadNotFound):
+        await shop.turn(may_create=False, etag="1")
+    with pytest.raises(InvalidField, match="etag: leave it out"):
         await shop.turn(etag="1")
     await shop.turn()
     assert await shop.kinds() == ["ThreadCreated", "TurnRequested"]

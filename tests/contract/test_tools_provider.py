@@ -13,6 +13,7 @@ from heddle.tools.v1.tool_service_pb2 import CallToolResponse
 from heddle_core.clock import ManualClock, SystemClock
 from heddle_grpc.settings import ChannelSettings
 from heddle_runtime.runs.content import plain_text
+from heddle_runtime.runs.stop import Stop
 from heddle_runtime.tools.builtin.provider import BuiltinProvider
 from heddle_runtime.tools.builtin.tool import PROVIDER_ID, Arguments, said, schema_of
 from heddle_runtime.tools.executor import Executor
@@ -188,7 +189,7 @@ async def test_a_call_that_is_cancelled_tells_the_tool(subject: Subject) -> None
 
 
 async def test_the_executor_stops_it_and_says_what_it_knows(subject: Subject) -> None:
-    stop = asyncio.Event()
+    stop = Stop()
     spec = await tool(subject, "wait")
     async with asyncio.TaskGroup() as group:
         performing = group.create_task(
@@ -208,7 +209,7 @@ async def test_many_calls_at_once_do_not_mix(subject: Subject) -> None:
 
     async def one(word: str) -> str:
         invocation = invocation_of(spec, f'{{"word": "{word}"}}')
-        outcome = await executor.perform(subject.provider, invocation, report=lambda _: None, stop=asyncio.Event())
+        outcome = await executor.perform(subject.provider, invocation, report=lambda _: None, stop=Stop())
         assert isinstance(outcome, Replied)
         return plain_text(outcome.reply.content)
 
@@ -219,7 +220,7 @@ async def test_many_calls_at_once_do_not_mix(subject: Subject) -> None:
 async def test_a_tool_that_is_not_there_is_refused_or_a_doubt_and_never_a_reply(subject: Subject) -> None:
     gone = spec_of("gone", subject.provider.provider_id)
     outcome = await Executor(clock=SystemClock()).perform(
-        subject.provider, invocation_of(gone), report=lambda _: None, stop=asyncio.Event()
+        subject.provider, invocation_of(gone), report=lambda _: None, stop=Stop()
     )
     assert not isinstance(outcome, Replied)
     assert isinstance(outcome, Failed) or not subject.provider.confirms_stop

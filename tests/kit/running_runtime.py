@@ -31,7 +31,7 @@ from heddle_client.stubs import RuntimeStubs
 from heddle_grpc.channel import open_channel
 from heddle_grpc.settings import ChannelSettings
 from heddle_runtime.settings import LaneTimes, LimitSettings, RuntimeSettings, ToolSettings
-from heddle_runtime.wiring import running_runtime
+from heddle_runtime.wiring.runtime import running_runtime
 from tests.kit.tool_servers import ToolServer
 from tests.kit.tool_servers import serving as serving_tools
 
@@ -175,12 +175,17 @@ async def house(
     tool_settings: ToolSettings | None = None,
     agent: dict[str, Any] | None = None,
     first: bool = True,
+    database: str = "",
 ) -> AsyncGenerator[House]:
-    """Serve a runtime on a free port of loopback whose model plays `scenario`; not `first`: on what another left."""
+    """Serve a runtime on a free port of loopback whose model plays `scenario`; not `first`: on what another left.
+
+    With `database`, on the PostgreSQL at that address.
+    """
     file = folder / "scenario.yaml"
     file.write_text(scenario)
     settings = RuntimeSettings(
         data_dir=folder / "data",
+        database=database,
         listen="127.0.0.1:0",
         model=f"scripted:{file}",
         limits=limits or LimitSettings(),

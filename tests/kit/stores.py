@@ -1,8 +1,10 @@
 """The runtime's store on a real database, with everything that a caller and a worker say to it."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from heddle_core.ids import (
 )
 from heddle_database.migrations import migrate
 from heddle_database.port import Database
+from heddle_database.postgres import PostgresDatabase
 from heddle_database.sqlite import SqliteDatabase
 from heddle_runtime.facade.commands import Accepted, AcceptTurn, Caller, Cancelled, CancelRuns, RequestKey, ResolveInput
 from heddle_runtime.facade.commands import Resolved as Resolved
@@ -34,7 +37,8 @@ from heddle_runtime.runs.turn import AgentReference, ConflictPolicy, ParentRefer
 from heddle_runtime.runs.usage import Limits, Usage
 from heddle_runtime.store.store import Store
 from heddle_runtime.threads.append import Appended, AppendOutcome, OwnerAppend
-from heddle_runtime.wiring import MIGRATIONS
+from heddle_runtime.wiring.database import MIGRATIONS
+from tests.kit.postgres import shared_server
 
 ACME = TenantId("acme")
 ADA = Caller(ACME, Actor(PrincipalId("ada")))
@@ -114,6 +118,8 @@ class Shop:
     store: Store
     database: Database
     clock: ManualClock
+    look: Callable[[str], Awaitable[list[tuple[Any, ...]]]]
+    """Reads rows as somebody who knows nothing of us would."""
     counts: dict[str, int] = field(default_factory=dict)
 
     def new(self, prefix: str) -> str:
@@ -230,10 +236,36 @@ async def sqlite_shop(folder: Path) -> AsyncGenerator[Shop]:
     database = await SqliteDatabase.open(folder / "store.db", clock=clock)
     try:
         await migrate(database, MIGRATIONS)
-        yield Shop(Store(database), database, clock)
+        yield Shop(Store(database), database, clock, partial(_look_into_file, folder / "store.db"))
     finally:
         await database.close()
 
 
-SHOPS = {"sqlite": sqlite_shop}
+@asynccontextmanager
+async def postgres_shop(folder: Path) -> AsyncGenerator[Shop]:
+    """A shop over a PostgreSQL database of its own; `folder` is of no use to it."""
+    server = shared_server()
+    clock = ManualClock()
+    name = await server.create(await server.template("runtime", migrated))
+    database = await PostgresDatabase.open(server.url(name), clock=clock)
+    try:
+        yield Shop(Store(database), database, clock, partial(server.rows, database=name))
+    finally:
+        await database.close()
+        await server.drop(name)
+
+
+async def migrated(url: str) -> None:
+    """Bring an empty PostgreSQL database to what the runtime expects."""
+    database = await PostgresDatabase.open(url)
+    await migrate(database, MIGRATIONS)
+    await database.close()
+
+
+async def _look_into_file(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(sql).fetchall()
+
+
+SHOPS = {"sqlite": sqlite_shop, "postgres": postgres_shop}
 """Every engine that the suite runs on."""

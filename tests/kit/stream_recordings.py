@@ -80,7 +80,7 @@ class Recording:
 
 
 def recordings() -> list[Recording]:
-    return [whole(), cut(), overtaken(), reset(), rotated(), retried(), cancelled(), asked()]
+    return [whole(), cut(), overtaken(), reset(), rotated(), retried(), failover(), cancelled(), asked()]
 
 
 def as_text(recording: Recording) -> str:
@@ -197,6 +197,35 @@ def retried() -> Recording:
     )
     about = "The first attempt at a step fails: its words go, and those of it that come late are dropped."
     return Recording("retried", about, lines, "RUN_STATE_COMPLETED")
+
+
+def failover() -> Recording:
+    resumed = RunResumed(attempt=2, fence=2, worker_id="w2")
+    again = StepStarted(step_id="s1", number=1, attempt=2, message_id="m2", discards_message_id="m1")
+    late = StreamFrame(deltas=DeltaBatch(deltas=[delta("m1", SAID, 9, 14)]))
+    lines = (
+        Opens(),
+        *begin(),
+        tells(words(0, 9), "Grüße aus"),
+        Ends("UNAVAILABLE"),
+        Opens(3),
+        tells(opened(3), "Grüße aus"),
+        tells(StreamFrame(checkpoint=Checkpoint(sequence=3, caught_up=True)), "Grüße aus"),
+        tells(facts(event(4, run_resumed=resumed)), "Grüße aus"),
+        tells(facts(event(5, step_started=again))),
+        tells(late),
+        tells(words(0, 3, message_id="m2"), "Grü", message_id="m2"),
+        Ends("UNAVAILABLE"),
+        Opens(5),
+        tells(opened(5), "Grü", message_id="m2"),
+        tells(words(0, 9, message_id="m2"), "Grüße aus", message_id="m2"),
+        *finish(6, message_id="m2"),
+    )
+    about = (
+        "The worker dies inside a word and takes the connection along; elsewhere another one takes the run over and"
+        " says it anew. What the dead one still says is dropped."
+    )
+    return Recording("failover", about, lines, "RUN_STATE_COMPLETED")
 
 
 def cancelled() -> Recording:

@@ -6,7 +6,6 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
-from structlog.testing import capture_logs
 
 from heddle_core.errors import (
     CallCancelled,
@@ -20,6 +19,7 @@ from heddle_core.errors import (
 from heddle_core.faults import HeddleError, all_reasons
 from heddle_grpc import calls
 from tests.kit.grpc_probe import Probe, Servicer, answer, ask, local, probing, probing_raw
+from tests.kit.log_capture import capture_logs
 from tests.unit.test_grpc_errors import sample
 
 MIB = 1 << 20

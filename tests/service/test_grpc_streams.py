@@ -6,10 +6,10 @@ from typing import Any
 
 import grpc
 import pytest
-from structlog.testing import capture_logs
 
 from heddle_core.errors import Draining, Overloaded, SlowReader
 from tests.kit.grpc_probe import Probe, Servicer, answer, ask, local, probing, probing_raw, reaching, serving
+from tests.kit.log_capture import capture_logs
 
 SHORT = timedelta(seconds=0.2)
 

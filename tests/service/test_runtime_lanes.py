@@ -12,9 +12,10 @@ import pytest_asyncio
 
 import heddle_runtime.threads.events as e
 from heddle_core.clock import SystemClock
-from heddle_core.errors import AgentNotFound, CannotServe
+from heddle_core.errors import AgentNotFound, CannotServe, StoreUnavailable
 from heddle_core.ids import CountingIds, TenantId, ThreadId, WorkerId
 from heddle_runtime.lanes.lanes import Lanes, LaneSettings
+from heddle_runtime.lanes.lease import Lease
 from heddle_runtime.lanes.live_log import LiveLog
 from heddle_runtime.lanes.preparing import Preparation
 from heddle_runtime.models.port import FinishReason, ModelCall, ModelReply, ModelRequest, ModelUsage
@@ -29,9 +30,11 @@ from heddle_runtime.threads.append import AppendOutcome, OwnerAppend
 from heddle_runtime.threads.fold_codec import encode
 from heddle_runtime.threads.follow import Followers
 from heddle_runtime.tools.executor import Executor
+from heddle_runtime.tools.port import ToolInvocation, ToolReply
 from heddle_runtime.tools.schema import Schemas
 from heddle_runtime.tools.selection import Selection, Wishes
 from tests.kit.stores import ACME, Shop, sqlite_shop
+from tests.kit.tool_servers import spec_of
 
 T1 = ThreadId("t1")
 
@@ -77,17 +80,19 @@ class World:
 
 @asynccontextmanager
 async def worker(
-    shop: Shop, world: World, name: str = "wrk_a", appender: Any = None, **settings: Any
+    shop: Shop, world: World, name: str = "wrk_a", appender: Any = None, store: Any = None, **settings: Any
 ) -> AsyncGenerator[Lanes]:
     clock = SystemClock()
-    executor = Executor(clock=clock)
-    equipment = Equipment(shop.clock, CountingIds(), world, world, executor, Schemas(clock), b"secret")
+    executor = Executor(clock=shop.clock)
+    lease = Lease(shop.clock, LaneSettings().lease)
+    equipment = Equipment(shop.clock, CountingIds(), world, world, executor, Schemas(clock), b"secret", lease)
     lanes = Lanes(
         WorkerId(name),
-        shop.store,
+        store or shop.store,
         LiveLog(appender or shop.store, shop.store.log, Followers()),
         equipment,
         Preparation(world, world, Defaults(Limits())),
+        lease,
         LaneSettings(sweep_every=timedelta(milliseconds=20), **settings),
     )
     shop.store.log.add_listener(lanes.committed)
@@ -215,3 +220,78 @@ async def test_a_cancel_between_a_reply_and_its_next_step_keeps_the_bill_and_no_
     kinds = await shop.kinds()
     assert kinds[-4:] == ["RunCancelRequested", "AssistantMessageCompleted", "StepCompleted", "RunCancelled"]
     assert "ToolCallCompleted" not in kinds
+
+
+class Tooled(World):
+    """A world with one tool that may be sent again, which the model calls in its first step."""
+
+    provider_id = "kit"
+    confirms_stop = False
+    tool = spec_of("again", idempotent=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = (ModelCall("c1", "again", "{}"),)
+        self.sent_under: list[int] = []
+
+    async def select(self, tenant: TenantId, wishes: Wishes) -> Selection:
+        return Selection({"again": self.tool})
+
+    def provider(self, tenant: TenantId, provider_id: str) -> Any:
+        return self
+
+    async def call(self, invocation: ToolInvocation) -> AsyncGenerator[ToolReply, None]:
+        self.sent_under.append(invocation.context.fence)
+        self.calls = ()
+        yield ToolReply(ok=True)
+
+
+class Pausing:
+    """Writes to the store; a lease's time goes by just after the first intent was written."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        self.paused = False
+
+    async def append(self, command: OwnerAppend) -> AppendOutcome:
+        outcome = await self.shop.store.append(command)
+        if not self.paused and any(isinstance(fact, e.ToolCallStarted) for fact in command.payloads):
+            self.paused = True
+            self.shop.clock.advance(LaneSettings().lease.total_seconds())
+        return outcome
+
+
+async def test_an_owner_whose_lease_has_ended_sends_nothing_and_hands_over(shop: Shop) -> None:
+    world = Tooled()
+    async with worker(shop, world, appender=Pausing(shop), renew_every=timedelta(milliseconds=1)):
+        run_id = (await shop.turn()).run.run_id
+        assert (await ended(shop, run_id)).state is RunState.COMPLETED
+    intents = [event.payload for event in await shop.events() if isinstance(event.payload, e.ToolCallStarted)]
+    assert [each.attempt for each in intents] == [1, 2]
+    assert world.sent_under == [intents[1].fence], "what was meant under the first fence was not sent"
+    assert intents[0].fence < intents[1].fence
+
+
+class Reluctant:
+    """A store that does not take the first hand-over."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._store = shop.store
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def release_run(self, claim: Claim) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            raise StoreUnavailable("the disk is full")
+        await self._store.release_run(claim)
+
+
+async def test_a_run_that_could_not_be_handed_over_is_handed_over_later(shop: Shop) -> None:
+    world, store = Tooled(), Reluctant(shop)
+    async with worker(shop, world, appender=Pausing(shop), store=store, renew_every=timedelta(milliseconds=1)):
+        run_id = (await shop.turn()).run.run_id
+        assert (await ended(shop, run_id)).state is RunState.COMPLETED
+    assert len(world.sent_under) == 1

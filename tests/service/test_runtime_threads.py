@@ -27,6 +27,7 @@ from heddle_core.errors import (
 )
 from heddle_core.ids import TenantId, ThreadId
 from heddle_runtime.runs.run import CancelCause
+from heddle_runtime.store.retention import LogRetention
 from heddle_runtime.threads.fold_codec import encode
 from tests.kit.runtime_services import ACME, Office, new_id, serving
 
@@ -286,7 +287,7 @@ async def test_a_deleted_thread_leaves_a_tombstone_and_a_repeat_tells_of_it(offi
         return {table: tx.row(f"SELECT COUNT(*) FROM {table} WHERE thread_id = 't1'")[0] for table in tables}
 
     assert set((await office.store.read(left)).values()) == {0}
-    assert await office.threads.purge_deleted() == 0
+    assert await LogRetention(office.store).purge_deleted() == 0
 
 
 async def test_deleting_waits_for_the_run_that_it_cancels(office: Office) -> None:

@@ -19,6 +19,7 @@ from heddle.tools.v1 import tool_pb2, tool_service_pb2
 from heddle_core.clock import SystemClock
 from heddle_grpc.settings import ChannelSettings
 from heddle_runtime.runs.content import AssetReference, InlineData, Json, Text
+from heddle_runtime.runs.stop import Stop
 from heddle_runtime.runs.usage import MicroUsd
 from heddle_runtime.tools.executor import Executor
 from heddle_runtime.tools.grpc_provider import GrpcToolProvider, connect
@@ -79,7 +80,7 @@ async def offering(
 
 async def outcome(provider: GrpcToolProvider, spec: ToolSpec, *, within: timedelta = timedelta(seconds=20)) -> Outcome:
     invocation = invocation_of(spec, within=within)
-    return await Executor(clock=CLOCK).perform(provider, invocation, report=lambda _: None, stop=asyncio.Event())
+    return await Executor(clock=CLOCK).perform(provider, invocation, report=lambda _: None, stop=Stop())
 
 
 async def events_of(provider: GrpcToolProvider, spec: ToolSpec) -> list[ToolEvent]:
@@ -360,7 +361,7 @@ async def test_a_slow_tool_is_given_up_at_the_deadline_and_told_so() -> None:
 
 async def test_a_stop_reaches_the_server_but_is_not_confirmed_by_it() -> None:
     async with offering(hangs()) as (server, provider, spec):
-        stop = asyncio.Event()
+        stop = Stop()
         async with asyncio.TaskGroup() as group:
             performing = group.create_task(
                 Executor(clock=CLOCK).perform(provider, invocation_of(spec), report=lambda _: None, stop=stop)

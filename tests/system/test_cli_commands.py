@@ -307,6 +307,7 @@ async def test_doctor_tells_the_server_and_its_models(address: str) -> None:
     assert told["ok"]
     subjects = {each["subject"]: each for each in told["findings"]}
     assert subjects["model scripted:hello (default)"]["grade"] == "good"
+    assert "taken for one developer" in subjects["callers"]["found"]
 
 
 async def test_up_drains_on_sigint_and_keeps_its_data(tmp_path: Path) -> None:

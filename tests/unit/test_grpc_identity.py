@@ -12,6 +12,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
+from heddle_bus import subjects
 from heddle_core.clock import ManualClock
 from heddle_core.errors import CannotServe, CredentialInvalid, CredentialMissing, InvalidField, ScopeMissing
 from heddle_core.ids import PrincipalId, TenantId
@@ -281,6 +282,15 @@ def test_names_are_checked_wherever_they_come_from() -> None:
         identity_of("a.b", "p", frozenset())
     with pytest.raises(CredentialInvalid, match="principal"):
         identity_of("a", "p" * 129, frozenset())
+
+
+def test_no_tenant_has_a_name_that_the_bus_needs() -> None:
+    with pytest.raises(CredentialInvalid, match="control"):
+        identity_of("control", "p", frozenset())
+    with pytest.raises(InvalidField, match="control"):
+        acting_as(SERVICE, "control/ada", method="/s/M")
+    with pytest.raises(InvalidField, match="control"):
+        subjects.thread_event("control", "thr_1", "run_started")
 
 
 def test_a_method_asks_for_its_scope() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 
+from heddle_core import json_text
 from heddle_core.errors import InvalidField
 from heddle_core.faults import Violation
-from heddle_grpc import json_text
 from heddle_grpc.field_rules import FieldLimits
 from heddle_grpc.validation import MOST_VIOLATIONS, Validation
 from tests.kit.grpc_probe import ask, message

@@ -35,6 +35,7 @@ from heddle_runtime.orchestrator.decisions import Compact
 from heddle_runtime.orchestrator.prompt import window
 from heddle_runtime.runs import run as runs
 from heddle_runtime.runs.content import Text
+from heddle_runtime.runs.stop import Stop
 from heddle_runtime.runs.usage import MicroUsd
 from heddle_runtime.threads.fold import fold
 from heddle_runtime.threads.state import Exchange, ThreadFold
@@ -58,7 +59,7 @@ def talk(count: int, text: str = "word") -> Story:
 
 
 def due(story: Story, size: int) -> list[str]:
-    return [exchange.run_id for exchange in overdue(story.fold, story.fold.runs[RUN], size)]
+    return [exchange.run_id for exchange in overdue(story.fold, RUN, size)]
 
 
 def test_nothing_is_due_while_everything_is_in_the_window() -> None:
@@ -72,7 +73,7 @@ def test_what_leaves_is_taken_in_with_half_of_the_window() -> None:
 
 def test_after_a_summary_nothing_is_due_until_the_window_has_moved_on() -> None:
     story = talk(6)
-    through = through_sequence(overdue(story.fold, story.fold.runs[RUN], 10))
+    through = through_sequence(overdue(story.fold, RUN, 10))
     more(story, e.ContextCompacted("a", "r", "d", "l", through))
     assert due(story, 10) == []
     more(story, said("x", "m_now"), completed())
@@ -80,7 +81,7 @@ def test_after_a_summary_nothing_is_due_until_the_window_has_moved_on() -> None:
     for number in range(6, 16):
         run = f"run_1{number}"
         more(story, requested(str(number), f"s{number}"), started(), run=run)
-        found = overdue(story.fold, story.fold.runs[run], 10)
+        found = overdue(story.fold, run, 10)
         dues.append(len(found))
         if found:
             more(story, e.ContextCompacted("a", "r", "d", "l", through_sequence(found)), run=run)
@@ -97,9 +98,9 @@ def test_no_exchange_is_ever_neither_shown_nor_summarised(events: list[e.Event],
         run = state.active_run
         if run is None:
             continue
-        taken = overdue(state, run, size)
+        taken = overdue(state, run.run_id, size)
         through = through_sequence(taken)
-        shown = window(state.history, run, size)
+        shown = window(state.history, run.run_id, size)
         for exchange in state.history:
             covered = exchange.summarised or any(exchange is each for each in taken)
             assert exchange.run_id == run.run_id or covered or any(exchange is each for each in shown)
@@ -212,10 +213,10 @@ class OneModel:
         yield ModelReply(self.answer, "", (), FinishReason.STOP, ModelUsage(7, 3), "m-1")
 
 
-async def compacted(models: OneModel, stop: asyncio.Event | None = None, seconds: float | None = None) -> Any:
+async def compacted(models: OneModel, stop: Stop | None = None, seconds: float | None = None) -> Any:
     exchanges: tuple[Exchange, ...] = tuple(talk(2).fold.history[:2])
     compacting = Compacting(models, setup_of(), SCHEMAS)
-    return await compacting.compact(Compact(exchanges), OLD, StepId("s"), "F9", stop or asyncio.Event(), seconds)
+    return await compacting.compact(Compact(exchanges), OLD, StepId("s"), "F9", stop or Stop(), seconds)
 
 
 async def test_a_summary_is_billed_as_a_model_call() -> None:
@@ -231,7 +232,7 @@ async def test_a_model_that_fails_is_billed_and_stood_in_for() -> None:
 
 
 async def test_a_run_that_is_stopped_meanwhile_has_no_summary() -> None:
-    stop, models = asyncio.Event(), OneModel(hang=True)
+    stop, models = Stop(), OneModel(hang=True)
     working = asyncio.ensure_future(compacted(models, stop))
     await models.began.wait()
     stop.set()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, given, settings
 
 import heddle_runtime.threads.events as e
-from heddle_core.ids import CallId, InputId, MessageId, RequestId
+from heddle_core.ids import CallId, InputId, MessageId, RequestId, RunId
 from heddle_runtime.models.port import AssistantMessage, Message, TextPart, ToolMessage, UserMessage
 from heddle_runtime.orchestrator.prompt import build_request, estimated_tokens, messages, window
 from heddle_runtime.runs.content import Text
@@ -53,7 +53,7 @@ def test_the_window_holds_whole_exchanges_and_no_more_than_it_may(events: list[e
     state = fold(ThreadFold(THREAD), events)
     for run in [*state.runs.values(), *([state.last_run] if state.last_run else [])]:
         for size in (0, 1, 5, 20):
-            shown = window(state.history, run, size)
+            shown = window(state.history, run.run_id, size)
             earlier = [exchange for exchange in state.history if exchange.run_id != run.run_id]
             assert shown == earlier[len(earlier) - len(shown) :]
             assert sum(1 for exchange in shown for _ in exchange.messages) <= size
@@ -142,4 +142,4 @@ def test_a_run_is_not_part_of_its_own_history() -> None:
     story = tell(requested("one"), started(), said("hi"), completed())
     more(story, (requested("two", "said_2"), "run_2"), (started(), "run_2"))
     assert told(story.fold, story.fold.runs["run_2"]) == ["user: one", "agent: hi", "user: two"]
-    assert window([Exchange(RUN)], story.fold.runs["run_2"], 5) == [Exchange(RUN)]
+    assert window([Exchange(RUN)], RunId("run_2"), 5) == [Exchange(RUN)]

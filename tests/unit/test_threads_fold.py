@@ -13,8 +13,9 @@ from heddle_runtime.runs.run import CancelCause, FinishReason
 from heddle_runtime.runs.state import InputState, NoTransition, RunState
 from heddle_runtime.runs.turn import Turn
 from heddle_runtime.runs.usage import Limits, MicroUsd, Usage
-from heddle_runtime.threads.fold import REDACTED, OutOfOrder, fold
+from heddle_runtime.threads.fold import OutOfOrder, fold
 from heddle_runtime.threads.fold_codec import decode, encode
+from heddle_runtime.threads.fold_redactions import REDACTED
 from heddle_runtime.threads.settings import ThreadSettings, ThreadStatus
 from heddle_runtime.threads.state import HISTORY_MESSAGES, TIMELINE_LENGTH, AgentSaid, Called, ThreadFold, UserSaid
 from tests.kit.thread_facts import GENERAL, RUN, asked, completed, more, requested, said, started, step, stepped, tell

@@ -3,9 +3,11 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 import heddle_runtime.threads.events as e
 from heddle_core.errors import StoreUnavailable
-from heddle_core.ids import TenantId, ThreadId
+from heddle_core.ids import RunId, TenantId, ThreadId
 from heddle_runtime.threads.fold import fold
 from heddle_runtime.threads.fold_codec import decode, encode
 from heddle_runtime.threads.log import Committed, ThreadLog
@@ -33,6 +35,14 @@ class Disk:
         read = list(self.events)
         await self.gate.wait()
         return fold(ThreadFold(thread_id), read[: at_sequence or None])
+
+    async def read_events(
+        self, tenant: TenantId, thread_id: ThreadId, after: int, limit: int, run_id: RunId = RunId("")
+    ) -> tuple[e.Event, ...]:
+        await self.gate.wait()
+        if self.broken:
+            raise StoreUnavailable("full")
+        return tuple(self.events[after : after + limit])
 
     async def last_snapshot(self, tenant: TenantId, thread_id: ThreadId) -> int:
         if self.broken:
@@ -162,3 +172,59 @@ def _again(story: Story) -> list[e.Event]:
     known = len(story.events)
     more(story, requested("more", "s_more"), started(), completed(), run="run_more")
     return [replace(event) for event in story.events[known:]]
+
+
+def told_of(log: ThreadLog) -> list[int]:
+    told: list[int] = []
+    log.add_listener(lambda committed, _fold: told.extend(event.sequence for event in committed.events))
+    return told
+
+
+async def test_a_commit_behind_others_that_were_not_told_of_is_published_after_them() -> None:
+    story = ended_runs(3)
+    disk = Disk(story.events[:4])
+    log = ThreadLog(disk)
+    state = await log.fold(ACME, THREAD)
+    told = told_of(log)
+    disk.events = story.events[:8]
+    log.publish(committed(story.events[6:8]))
+    assert (told, state.last_sequence) == ([], 4), "not before the two in between"
+    disk.events = story.events
+    log.publish(committed(story.events[8:]))
+    last = len(story.events)
+    reached = asyncio.Event()
+    log.add_listener(lambda committed, _fold: reached.set() if committed.events[-1].sequence == last else None)
+    await reached.wait()
+    assert told == list(range(5, last + 1))
+    assert state.head_hash == story.events[-1].hash
+
+
+async def test_what_the_fold_has_already_is_not_told_again() -> None:
+    story = ended_runs(2)
+    log = ThreadLog(Disk([]))
+    told = told_of(log)
+    log.publish(committed(story.events[:3]))
+    log.publish(committed(story.events[1:5]))
+    assert told == [1, 2, 3, 4, 5]
+
+
+async def test_a_shared_log_is_looked_at_again_whenever_a_fold_is_asked_for() -> None:
+    story = ended_runs(2)
+    disk = Disk(story.events[:4])
+    log = ThreadLog(disk, shared=True)
+    assert (await log.fold(ACME, THREAD)).last_sequence == 4
+    disk.events = story.events
+    assert (await log.fold(ACME, THREAD)).last_sequence == len(story.events)
+    assert disk.loads == 1, "only read on"
+
+
+async def test_a_fold_that_cannot_be_brought_up_is_not_shown() -> None:
+    story = ended_runs(2)
+    disk = Disk(story.events[:4])
+    log = ThreadLog(disk, shared=True)
+    await log.fold(ACME, THREAD)
+    disk.broken = True
+    with pytest.raises(StoreUnavailable):
+        await log.fold(ACME, THREAD)
+    disk.broken, disk.events = False, story.events
+    assert (await log.fold(ACME, THREAD)).last_sequence == len(story.events)

@@ -1,12 +1,15 @@
 """One admitted call: every way in which it can come out."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import timedelta
 
 import pytest
 
 from heddle_core.clock import SystemClock
 from heddle_runtime.runs.content import Text
+from heddle_runtime.runs.stop import Stop
 from heddle_runtime.tools.executor import Executor
 from heddle_runtime.tools.outcomes import (
     Asked,
@@ -24,6 +27,7 @@ from heddle_runtime.tools.port import (
     ToolEvent,
     ToolFault,
     ToolFaultKind,
+    ToolInvocation,
     ToolProgress,
     ToolQuestion,
     ToolReply,
@@ -49,13 +53,11 @@ async def perform(
     within: timedelta = timedelta(seconds=30),
     grace: timedelta = timedelta(seconds=2),
     reported: list[ToolProgress] | None = None,
-    stop: asyncio.Event | None = None,
+    stop: Stop | None = None,
 ) -> Outcome:
     executor = Executor(clock=SystemClock(), grace=grace)
     report = (reported if reported is not None else []).append
-    return await executor.perform(
-        provider, invocation_of(spec, within=within), report=report, stop=stop or asyncio.Event()
-    )
+    return await executor.perform(provider, invocation_of(spec, within=within), report=report, stop=stop or Stop())
 
 
 async def test_a_result_is_returned_and_progress_reported_on_the_way() -> None:
@@ -173,7 +175,7 @@ async def test_a_result_that_comes_when_told_to_stop_counts() -> None:
     ("confirms", "spec", "sure"), [(True, WRITES, True), (False, WRITES, False), (False, READS, True)]
 )
 async def test_a_stop_says_whether_it_is_sure(confirms: bool, spec: ToolSpec, sure: bool) -> None:
-    provider, stop = FakeProvider(hang=True, confirms_stop=confirms), asyncio.Event()
+    provider, stop = FakeProvider(hang=True, confirms_stop=confirms), Stop()
     async with asyncio.TaskGroup() as group:
         performing = group.create_task(perform(provider, spec, stop=stop))
         await provider.called.wait()
@@ -182,14 +184,14 @@ async def test_a_stop_says_whether_it_is_sure(confirms: bool, spec: ToolSpec, su
 
 
 async def test_a_stop_before_the_call_sends_nothing() -> None:
-    provider, stop = FakeProvider(events=[DONE]), asyncio.Event()
+    provider, stop = FakeProvider(events=[DONE]), Stop()
     stop.set()
     assert await perform(provider, stop=stop) == Stopped(confirmed=True)
     assert provider.calls == []
 
 
 async def test_a_result_beats_a_stop() -> None:
-    provider, stop = FakeProvider(hang=True, last_word=DONE), asyncio.Event()
+    provider, stop = FakeProvider(hang=True, last_word=DONE), Stop()
     async with asyncio.TaskGroup() as group:
         performing = group.create_task(perform(provider, stop=stop))
         await provider.called.wait()
@@ -199,7 +201,7 @@ async def test_a_result_beats_a_stop() -> None:
 
 async def test_a_deaf_tool_is_waited_for_no_longer_than_the_grace_and_is_ended_at_close() -> None:
     released = asyncio.Event()
-    provider, stop = FakeProvider(hang=True, deaf=released), asyncio.Event()
+    provider, stop = FakeProvider(hang=True, deaf=released), Stop()
     executor = Executor(clock=SystemClock(), grace=SOON)
     async with asyncio.TaskGroup() as group:
         performing = group.create_task(
@@ -221,7 +223,7 @@ async def test_cancelling_the_performer_tells_the_tool_and_is_passed_on() -> Non
     performing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await performing
-    assert len(asyncio.all_tasks()) == tasks - 3
+    assert len(asyncio.all_tasks()) == tasks - 2
 
 
 async def test_results_are_bounded() -> None:
@@ -230,3 +232,53 @@ async def test_results_are_bounded() -> None:
     text = outcome.reply.content[0]
     assert isinstance(text, Text)
     assert len(text.text) == 256 << 10
+
+
+# --- calls that may be repeated -----------------------------------------------------------------------------
+
+
+class BreakingProvider(FakeProvider):
+    """Raises the next of `faults` at each call, and does what it is told once there are none."""
+
+    def __init__(self, *faults: Exception) -> None:
+        super().__init__(events=[DONE])
+        self.faults = list(faults)
+
+    async def call(self, invocation: ToolInvocation) -> AsyncGenerator[ToolEvent, None]:
+        if self.faults:
+            self.calls.append(invocation)
+            self.called.set()
+            raise self.faults.pop(0)
+        async with aclosing(super().call(invocation)) as events:
+            async for event in events:
+                yield event
+
+
+REPEATABLE = spec_of("book", idempotent=True)
+
+
+async def test_an_idempotent_call_that_broke_off_is_sent_again_with_the_same_key_until_it_is_answered() -> None:
+    provider = BreakingProvider(fault(ToolFaultKind.IN_DOUBT), fault(ToolFaultKind.NOT_SENT))
+    assert await perform(provider, REPEATABLE) == Replied(DONE)
+    assert len(provider.calls) == 3
+    assert {each.idempotency_key for each in provider.calls} == {"key_1"}
+
+
+async def test_an_idempotent_call_that_is_never_answered_stays_in_doubt() -> None:
+    provider = BreakingProvider(fault(ToolFaultKind.IN_DOUBT), *[fault(ToolFaultKind.NOT_SENT)] * 9)
+    assert isinstance(await perform(provider, REPEATABLE, within=timedelta(milliseconds=400)), InDoubt)
+    assert len(provider.calls) > 1
+
+
+async def test_a_refusal_of_the_repeated_call_is_its_end() -> None:
+    provider = BreakingProvider(fault(ToolFaultKind.IN_DOUBT), fault(ToolFaultKind.REFUSED))
+    assert await perform(provider, REPEATABLE) == Failed("refused")
+
+
+async def test_a_stop_between_two_attempts_leaves_the_call_unsure() -> None:
+    provider, stop = BreakingProvider(*[fault(ToolFaultKind.IN_DOUBT)] * 99), Stop()
+    async with asyncio.TaskGroup() as group:
+        performing = group.create_task(perform(provider, REPEATABLE, stop=stop))
+        await provider.called.wait()
+        stop.set()
+    assert performing.result() == Stopped(confirmed=False)

@@ -19,8 +19,8 @@ def chat(
     """
     from heddle_cli.chat import Chat
     from heddle_cli.display.screen import Screen
+    from heddle_cli.faults import told
     from heddle_cli.options import options_of
-    from heddle_cli.session import told
 
     options = options_of(context)
     screen = Screen(machine=options.machine)

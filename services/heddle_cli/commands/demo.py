@@ -33,8 +33,8 @@ def demo(
     from heddle_cli.demo.examples import find_examples
     from heddle_cli.demo.play import Demo
     from heddle_cli.display.screen import Screen
+    from heddle_cli.faults import leave, told
     from heddle_cli.options import options_of
-    from heddle_cli.session import leave, told
 
     chosen = {"": _LOCAL, "scripted": _SCRIPTED}.get(model, model)
     screen = Screen(machine=options_of(context).machine)

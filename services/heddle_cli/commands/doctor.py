@@ -18,9 +18,8 @@ def doctor(
 
     from heddle_cli.display.screen import Screen
     from heddle_cli.examination import examine
-    from heddle_cli.faults import ExitCode
+    from heddle_cli.faults import ExitCode, leave
     from heddle_cli.options import options_of
-    from heddle_cli.session import leave
 
     options = options_of(context)
     screen = Screen(machine=options.machine)

@@ -40,9 +40,9 @@ def up(
     Every setting can also come from the environment, as HEDDLE_LIMITS__STEPS=12; options win.
     """
     from heddle_cli.display.screen import Screen
+    from heddle_cli.faults import told
     from heddle_cli.options import options_of
     from heddle_cli.serving import ephemeral_folder, print_settings, read_settings, serve
-    from heddle_cli.session import told
 
     if ephemeral and data_dir:
         raise typer.BadParameter("--ephemeral makes its own folder: leave --data-dir out")
@@ -60,15 +60,15 @@ def up(
 
 
 def _serve(screen: "Screen", settings: "RuntimeSettings", fate: str, serve: Any) -> None:
-    def greet(address: str, default_model: str, *, development: bool) -> None:
+    def greet(address: str, default_model: str, bus: str, *, development: bool) -> None:
         if not screen.machine:
-            for line in greeting(address, settings.data_dir, fate, default_model, development=development):
+            for line in greeting(address, settings.data_dir, fate, default_model, bus, development=development):
                 screen.say(line)
 
-    serve(settings, screen, greet)
+    serve(settings, screen, greet, bundle=True)
 
 
-def greeting(address: str, data_dir: Path, fate: str, model: str, *, development: bool) -> list[str]:
+def greeting(address: str, data_dir: Path, fate: str, model: str, bus: str = "", *, development: bool) -> list[str]:
     """What is said when it serves: where, with what, and what to type next. Pure."""
     from heddle_cli.options import DEFAULT_ADDRESS
 
@@ -76,6 +76,7 @@ def greeting(address: str, data_dir: Path, fate: str, model: str, *, development
     lines = [
         f"Heddle listens on {address}",
         f"  data   {data_dir.resolve()} ({fate})",
+        *([f"  events {bus}"] if bus else []),
         f"  model  {model}",
     ]
     match model.partition(":")[0]:

@@ -4,7 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heddle_cli.copying import DatabaseUrl, DataDir, Show
+
 if TYPE_CHECKING:
+    from heddle_cli.display.screen import Screen
+    from heddle_cli.faults import ExitCode
     from heddle_cli.session import Session
 
 
@@ -12,8 +16,42 @@ def verify(
     context: typer.Context,
     thread_id: Annotated[str, typer.Argument(metavar="[THREAD]", help="The thread.")] = "",
     whole: Annotated[bool, typer.Option("--all", help="Every thread, archived ones too.")] = False,
+    data_dir: DataDir = "",
+    database: DatabaseUrl = "",
 ) -> None:
-    """Check the numbers and the hash chain of threads."""
+    """Check the numbers and the hash chain of threads.
+
+    By a server, those of its caller's tenant; or, with --data-dir or --database, the whole database without a server.
+    """
+    if data_dir or (database and not thread_id and not whole):
+        if thread_id or whole:
+            raise typer.BadParameter("a whole database is verified, and no single thread: leave THREAD and --all out")
+        _verify_database(context, data_dir, database)
+    else:
+        _ask_server(context, thread_id, whole=whole)
+
+
+def _verify_database(context: typer.Context, data_dir: str, database: str) -> None:
+    from heddle_cli.copying import audit_lines, audit_told, code_of_audit, place_of, work
+    from heddle_runtime.maintenance.auditing import audit
+    from heddle_runtime.maintenance.databases import opened_for_reading
+
+    place = place_of(data_dir, database)
+
+    async def check(screen: "Screen", show: Show) -> "ExitCode":
+        async with opened_for_reading(place) as opened:
+            found = await audit(opened, lambda done, of: show("verifying events", done, of))
+        if screen.machine:
+            screen.data(audit_told(found))
+        else:
+            for line in audit_lines(found):
+                screen.say(line)
+        return code_of_audit(found)
+
+    work(context, check)
+
+
+def _ask_server(context: typer.Context, thread_id: str, *, whole: bool) -> None:
     from heddle.runtime.v1.thread_service_pb2 import VerifyThreadRequest
     from heddle_cli.display.screen import as_json
     from heddle_cli.faults import ExitCode

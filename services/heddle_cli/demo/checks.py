@@ -5,7 +5,6 @@ Nothing here knows what the model said: every expectation comes from the brief, 
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from heddle.runtime.v1.event_pb2 import ThreadEvent
 from heddle.runtime.v1.input_pb2 import InputState
@@ -13,12 +12,13 @@ from heddle.runtime.v1.thread_service_pb2 import VerifyThreadResponse
 from heddle.runtime.v1.tool_call_pb2 import ToolCallOutcome
 from heddle_cli.demo.crash import Killed
 from heddle_client.transcript_lines import text_of
+from heddle_core.values import value
 
 _TERMINAL = ("run_completed", "run_failed", "run_cancelled")
 _CLAIMS = ("run_started", "run_resumed")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Evidence:
     """Everything that the checks go by."""
 
@@ -39,7 +39,7 @@ class Evidence:
     """What lies in the file that the tool wrote; None when there is no such file."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Check:
     """One thing that was checked."""
 

@@ -1,18 +1,18 @@
 """Watches the words of a run arrive, and kills the server in the middle of them."""
 
 import asyncio
-from dataclasses import dataclass
 
 from heddle_cli.demo.server import DemoServer
 from heddle_cli.display.following import Following
 from heddle_client.transcript import Transcript
 from heddle_client.transcript_lines import ToolState
+from heddle_core.values import value
 
 ENOUGH_BYTES = 80
 """Bytes of the answer that must have arrived before the kill: about 15 words."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Killed:
     """What the client had when the server died."""
 

@@ -1,12 +1,12 @@
 """Finds the files that the demonstration uses: examples of the source tree, or those inside the installed package."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from heddle_core.errors import CannotServe
+from heddle_core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Examples:
     """The files."""
 

@@ -6,7 +6,6 @@ printed the conversation.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 
 from rich.text import Text
@@ -20,6 +19,7 @@ from heddle_cli.display.screen import clean
 from heddle_cli.display.times import spent
 from heddle_client.transcript import Transcript
 from heddle_client.transcript_lines import MessageLine, RunLine, ToolLine, ToolState, text_of
+from heddle_core.values import value
 
 MOST_ARGUMENTS = 240
 MOST_RESULT = 400
@@ -37,7 +37,7 @@ class BlockKind(Enum):
     END = "how a run ended"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Block:
     """One thing to show."""
 

@@ -21,17 +21,26 @@ from heddle_runtime.threads.timeline import case_name
 
 def part_message(part: content.Part) -> content_pb2.ContentPart:
     """A content part as its message."""
+    message = content_pb2.ContentPart()
+    fill_part(message, part)
+    return message
+
+
+def fill_part(message: content_pb2.ContentPart, part: content.Part) -> None:
+    """Make an empty message that of a content part."""
     match part:
         case content.Text():
-            return content_pb2.ContentPart(text=part.text)
+            message.text = part.text
         case content.Json():
-            return content_pb2.ContentPart(json=part.json)
+            message.json = part.json
         case content.InlineData():
-            inline = content_pb2.InlineData(media_type=part.media_type, data=part.data, name=part.name)
-            return content_pb2.ContentPart(inline_data=inline)
+            inline = message.inline_data
+            inline.media_type, inline.data, inline.name = part.media_type, part.data, part.name
+            inline.SetInParent()
         case content.AssetReference():
-            asset = content_pb2.AssetReference(asset_id=part.asset_id, media_type=part.media_type, name=part.name)
-            return content_pb2.ContentPart(asset=asset)
+            asset = message.asset
+            asset.asset_id, asset.media_type, asset.name = part.asset_id, part.media_type, part.name
+            asset.SetInParent()
 
 
 def part_value(message: content_pb2.ContentPart) -> content.Part:
@@ -82,7 +91,7 @@ _MESSAGES: dict[type[Any], type[Message]] = {
     **{cls: _payload_class(name) for cls, name in _CASES.items()},
 }
 
-MAPPING = MessageMapping(_MESSAGES, {content.Part: (part_message, part_value)})
+MAPPING = MessageMapping(_MESSAGES, {content.Part: (fill_part, part_value)})
 """Converters for every value of the contract that the runtime keeps."""
 
 
@@ -93,8 +102,9 @@ def payload_number(payload: events.Payload) -> int:
 
 def stored_payload(payload: events.Payload) -> bytes:
     """The payload's bytes as they are stored and hashed: a ThreadEvent in which nothing else is set."""
-    case = _CASES[type(payload)]
-    return event_pb2.ThreadEvent(**{case: MAPPING.encode(payload)}).SerializeToString(deterministic=True)
+    message = event_pb2.ThreadEvent()
+    MAPPING.fill(getattr(message, _CASES[type(payload)]), payload)
+    return message.SerializeToString(deterministic=True)
 
 
 def payload_value(stored: bytes) -> events.Payload:

@@ -1,10 +1,11 @@
 """How a message that is too large for one answer is cut, with words that say where the whole stands (SEMANTICS 24)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
+
+from heddle_core.values import value
 
 KEPT = 1_024
 """Characters of a long text that are kept, for whoever wants to see what it was."""
@@ -13,7 +14,7 @@ SMALL = 8_192
 """Fields of fewer bytes are never cut."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Large:
     """A long field, with what cuts it."""
 
@@ -38,10 +39,10 @@ def cut(message: Message, most_bytes: int, reference: str) -> bool:
 
 
 def _large_fields(message: Message) -> Iterator[_Large]:
-    for descriptor, value in message.ListFields():
+    for descriptor, content in message.ListFields():
         if descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
             continue  # labels and the like have small limits of their own
-        many = value if descriptor.is_repeated else (value,)
+        many = content if descriptor.is_repeated else (content,)
         for place, each in enumerate(many):
             if isinstance(each, Message):
                 yield from _large_fields(each)

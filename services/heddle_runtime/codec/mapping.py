@@ -21,6 +21,8 @@ from heddle_runtime.runs.usage import MicroUsd
 
 T = TypeVar("T")
 Convert = Callable[[Any], Any]
+Fill = Callable[[Any, Any], None]
+"""Makes an empty message that of a value: in its place, since a message that is handed to another is copied, deep."""
 
 
 class FieldMismatch(Exception):
@@ -53,14 +55,24 @@ def duration(span: timedelta) -> Duration:
 
 def money(amount: int) -> Money:
     """Millionths of a US dollar as Money."""
-    units, rest = divmod(abs(amount), MICROS_PER_SECOND)
-    sign = -1 if amount < 0 else 1
-    return Money(currency_code="USD", units=sign * units, nanos=sign * rest * 1_000)
+    value = Money()
+    _fill_money(value, amount)
+    return value
 
 
 def micro_usd(amount: Money) -> MicroUsd:
     """Money as millionths; the currency is the deployment's own."""
     return MicroUsd(amount.units * MICROS_PER_SECOND + amount.nanos // 1_000)
+
+
+def _fill_money(message: Money, amount: int) -> None:
+    units, rest = divmod(abs(amount), MICROS_PER_SECOND)
+    sign = -1 if amount < 0 else 1
+    message.currency_code, message.units, message.nanos = "USD", sign * units, sign * rest * 1_000
+
+
+def _fill_duration(message: Duration, span: timedelta) -> None:
+    message.FromTimedelta(span)
 
 
 class MessageMapping:
@@ -69,59 +81,67 @@ class MessageMapping:
     def __init__(
         self,
         messages: Mapping[type[Any], type[Message]],
-        special: Mapping[Any, tuple[Convert, Convert]],
+        special: Mapping[Any, tuple[Fill, Convert]],
     ) -> None:
         """Compile all converters.
 
         Args:
             messages: message class by dataclass.
-            special: (encode, decode) by annotation, for types that do not map field by field.
+            special: (fill, decode) by annotation, for types that do not map field by field.
 
         Raises:
             FieldMismatch: the fields of a pair differ.
         """
         self._messages = messages
         self._special = special
-        self._encoders: dict[type[Any], Convert] = {}
+        self._fills: dict[type[Any], Fill] = {}
         self._decoders: dict[type[Any], Convert] = {}
         for cls in messages:
-            self._encoders[cls], self._decoders[cls] = self._compile(cls)
+            self._fills[cls], self._decoders[cls] = self._compile(cls)
 
     def encode(self, value: Any) -> Any:
         """The message for a dataclass value."""
-        return self._encoders[type(value)](value)
+        cls = cast("type[Any]", type(value))
+        message = self._messages[cls]()
+        self._fills[cls](message, value)
+        return message
+
+    def fill(self, message: Message, value: Any) -> None:
+        """Make an empty message that of a dataclass value, and present in the message that it is a field of."""
+        message.SetInParent()
+        self._fills[type(value)](message, value)
 
     def decode(self, cls: type[T], message: Message) -> T:
         """The dataclass value for a message."""
         return cast("T", self._decoders[cls](message))
 
-    def _compile(self, cls: type[Any]) -> tuple[Convert, Convert]:
-        message_class = self._messages[cls]
-        descriptor = message_class.DESCRIPTOR
+    def _compile(self, cls: type[Any]) -> tuple[Fill, Convert]:
+        descriptor = self._messages[cls].DESCRIPTOR
         hints = get_type_hints(cls)
         names = [field.name for field in fields(cls)]
         proto_names = [field.name for field in descriptor.fields]
         if set(names) != set(proto_names):
             differing = sorted(set(names) ^ set(proto_names))
             raise FieldMismatch(f"{cls.__name__} and {descriptor.full_name} differ in {', '.join(differing)}")
-        plans = [(name, *self._field(hints[name])) for name in names]
+        plans = [(name, *self._field(name, hints[name])) for name in names]
         tells_presence = {field.name for field in descriptor.fields if field.has_presence}
-        scalars = [name for name, encode, _, _ in plans if encode is None and name not in tells_presence]
-        present = [name for name, encode, _, _ in plans if encode is None and name in tells_presence]
-        converted = [(name, encode) for name, encode, _, _ in plans if encode is not None]
+        scalars = [name for name, put, _, _ in plans if put is None and name not in tells_presence]
+        present = [name for name, put, _, _ in plans if put is None and name in tells_presence]
+        put_in = [(name, put) for name, put, _, _ in plans if put is not None]
 
-        def encode_message(value: Any) -> Message:
+        def fill(message: Any, value: Any) -> None:
             # What a field reads as when it is unset need not be set, where nobody can tell the difference.
-            arguments: dict[str, Any] = {name: given for name in scalars if (given := getattr(value, name))}
+            for name in scalars:
+                if given := getattr(value, name):
+                    setattr(message, name, given)
             for name in present:
-                arguments[name] = getattr(value, name)
-            for name, convert in converted:
-                given = getattr(value, name)
-                if given is not None and given != ():
-                    arguments[name] = convert(given)
-            return message_class(**arguments)
+                if (given := getattr(value, name)) is not None:
+                    setattr(message, name, given)
+            for name, put in put_in:
+                if (given := getattr(value, name)) is not None:
+                    put(message, given)
 
-        def decode_message(message: Message) -> Any:
+        def decode(message: Message) -> Any:
             arguments: dict[str, Any] = {}
             for name, _, convert, optional in plans:
                 if optional and not message.HasField(name):
@@ -131,64 +151,87 @@ class MessageMapping:
                     arguments[name] = given if convert is None else convert(given)
             return cls(**arguments)
 
-        return encode_message, decode_message
+        return fill, decode
 
-    def _field(self, hint: Any) -> tuple[Convert | None, Convert | None, bool]:
-        """How one field is encoded and decoded, and whether it can be absent."""
-        if hint in self._special:
-            return *self._special[hint], False
-        if get_origin(hint) in (Union, types.UnionType):
+    def _field(self, name: str, hint: Any) -> tuple[Fill | None, Convert | None, bool]:
+        """How a field is put into its message (None: by assignment) and decoded, and whether it can be absent."""
+        if get_origin(hint) in (Union, types.UnionType) and hint not in self._special:
             given = [each for each in get_args(hint) if each is not type(None)]
-            encode, decode, _ = self._field(given[0])
-            return encode or _same, decode, True
+            return *self._field(name, given[0])[:2], True
         if get_origin(hint) is tuple:
-            encode, decode, _ = self._field(get_args(hint)[0])
-            return (
-                (lambda many: [encode(each) for each in many]) if encode else list,
-                (lambda many: tuple(decode(each) for each in many)) if decode else tuple,
-                False,
-            )
-        if get_origin(hint) is not None:
-            return dict, dict, False
-        return self._single(hint)
+            fill, decode = self._single(get_args(hint)[0])
+            each_decoded: Convert = (lambda many: tuple(decode(each) for each in many)) if decode else tuple
+            return (_many(name, fill) if fill else _extended(name)), each_decoded, False
+        if get_origin(hint) is not None and hint not in self._special:
+            return _updated(name), dict, False
+        fill, decode = self._single(hint)
+        return (_one(name, fill) if fill else None), decode, False
 
-    def _single(self, hint: Any) -> tuple[Convert | None, Convert | None, bool]:
+    def _single(self, hint: Any) -> tuple[Fill | None, Convert | None]:
+        if hint in self._special:
+            return self._special[hint]
         if hint is Micros:
-            return timestamp, micros, False
+            return fill_timestamp, micros
         if hint is MicroUsd:
-            return _money_if_any, micro_usd, False
+            return _fill_money, micro_usd
         if hint is timedelta:
-            return _duration_if_any, Duration.ToTimedelta, False
+            return _fill_duration, Duration.ToTimedelta
         if isinstance(hint, NewType):
-            return None, None, False
+            return None, None
         if isinstance(hint, type) and is_dataclass(hint):
             return self._nested(hint)
         if isinstance(hint, type) and issubclass(hint, IntEnum):
-            return None, _lenient(hint), False
-        return None, None, False
+            return None, _lenient(hint)
+        return None, None
 
-    def _nested(self, cls: type[Any]) -> tuple[Convert, Convert, bool]:
+    def _nested(self, cls: type[Any]) -> tuple[Fill, Convert]:
         """Converters that look themselves up when used, because types may refer to later ones."""
 
-        def encode(value: Any) -> Any:
-            return self._encoders[cls](value)
+        def fill(message: Any, value: Any) -> None:
+            self._fills[cls](message, value)
 
         def decode(message: Any) -> Any:
             return self._decoders[cls](message)
 
-        return encode, decode, False
+        return fill, decode
 
 
-def _same(value: Any) -> Any:
-    return value
+def _one(name: str, fill: Fill) -> Fill:
+    always = fill not in (_fill_money, _fill_duration)  # nothing is said of no money, and of no time
+
+    def put(message: Any, given: Any) -> None:
+        if given or always:
+            inner = getattr(message, name)
+            inner.SetInParent()  # an empty message is there all the same
+            fill(inner, given)
+
+    return put
 
 
-def _money_if_any(amount: int) -> Money | None:
-    return money(amount) if amount else None
+def _many(name: str, fill: Fill) -> Fill:
+    def put(message: Any, given: Any) -> None:
+        if given:
+            messages = getattr(message, name)
+            for each in given:
+                fill(messages.add(), each)
+
+    return put
 
 
-def _duration_if_any(span: timedelta) -> Duration | None:
-    return duration(span) if span else None
+def _extended(name: str) -> Fill:
+    def put(message: Any, given: Any) -> None:
+        if given:
+            getattr(message, name).extend(given)
+
+    return put
+
+
+def _updated(name: str) -> Fill:
+    def put(message: Any, given: Any) -> None:
+        if given:
+            getattr(message, name).update(given)
+
+    return put
 
 
 def _lenient(enum: type[IntEnum]) -> Convert:

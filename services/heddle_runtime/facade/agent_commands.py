@@ -1,15 +1,16 @@
 """What is asked of agents and of the server itself, and what is answered. Values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from heddle_core.ids import TenantId
+from heddle_core.values import value
 from heddle_runtime.facade.commands import Caller, RequestKey
 from heddle_runtime.facade.page_commands import Page
 from heddle_runtime.runs.agent import AgentSpec
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CreateAgent:
     """Make an agent."""
 
@@ -19,7 +20,7 @@ class CreateAgent:
     spec: AgentSpec
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UpdateAgent:
     """Make a new version of an agent."""
 
@@ -32,7 +33,7 @@ class UpdateAgent:
     validate_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ArchiveAgent:
     """Have an agent take no new turns."""
 
@@ -41,7 +42,7 @@ class ArchiveAgent:
     agent_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ListAgents:
     """Find agents."""
 
@@ -51,7 +52,7 @@ class ListAgents:
     include_archived: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ListAgentVersions:
     """Find the versions of an agent."""
 
@@ -61,7 +62,7 @@ class ListAgentVersions:
     oldest_first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ServerDescription:
     """What this server is; given by the wiring."""
 

@@ -2,13 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 
 from heddle_core.clock import Clock
 from heddle_core.errors import AgentNotFound, IllegalTransition
 from heddle_core.ids import TenantId
+from heddle_core.values import value
 from heddle_runtime.facade.agent_commands import ArchiveAgent, CreateAgent, ListAgents, ListAgentVersions, UpdateAgent
 from heddle_runtime.facade.page_commands import Cursor, Listing
 from heddle_runtime.runs.agent import Agent, AgentSpec, ResolvedAgent
@@ -49,7 +50,7 @@ class AgentSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Kept:
     agent: Agent | None
     until: float

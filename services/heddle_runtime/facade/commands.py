@@ -1,18 +1,19 @@
 """What the facade asks of the store, and what it is answered. Values only."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from heddle_core.clock import Micros
 from heddle_core.ids import InputId, MessageId, RequestId, RunId, TenantId, ThreadId, WorkerId
+from heddle_core.values import value
 from heddle_runtime.runs.content import Actor, Parts
 from heddle_runtime.runs.inputs import InputAnswer, InputProgress, InputRequest
 from heddle_runtime.runs.run import CancelCause, Run
 from heddle_runtime.runs.turn import Turn
+from heddle_runtime.threads.events import Payload
 from heddle_runtime.threads.settings import ThreadSettings
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Caller:
     """Who asks, from the verified credential."""
 
@@ -20,7 +21,7 @@ class Caller:
     actor: Actor
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestKey:
     """What makes a request the same request (SEMANTICS 3), within tenant and principal of its caller."""
 
@@ -40,7 +41,7 @@ class Disposition(IntEnum):
     VALIDATED = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AcceptTurn:
     """Take a turn onto a thread."""
 
@@ -55,6 +56,8 @@ class AcceptTurn:
     etag: str = ""
     worker_id: WorkerId = WorkerId("")
     """Worker that takes the run at once if the lane is free; empty: the run is queued."""
+    beginning: tuple[Payload, ...] = ()
+    """What that worker says first of the run, committed with the turn if it takes it."""
     retry_of: RunId = RunId("")
     most_depth: int = 3
     most_children: int = 8
@@ -62,7 +65,7 @@ class AcceptTurn:
     """Automatic title, used where the thread has none."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Accepted:
     """What became of a turn."""
 
@@ -74,7 +77,7 @@ class Accepted:
     """Whether the asking worker holds the lane now."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CancelRuns:
     """Stop runs and their cascading children. Exactly one target is set."""
 
@@ -87,7 +90,7 @@ class CancelRuns:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CancelledRun:
     """A run that a cancel has marked. Sequence zero: it had ended already."""
 
@@ -96,7 +99,7 @@ class CancelledRun:
     cancel_sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cancelled:
     """What a cancel has done."""
 
@@ -105,7 +108,7 @@ class Cancelled:
     unknown: tuple[RunId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResolveInput:
     """Answer an input, or report progress of the work behind it."""
 
@@ -118,7 +121,7 @@ class ResolveInput:
     """The input as its tool call minted it, where it has no row yet."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resolved:
     """An input and its run after an answer."""
 
@@ -126,7 +129,7 @@ class Resolved:
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CreateThread:
     """Make a thread."""
 
@@ -136,7 +139,7 @@ class CreateThread:
     settings: ThreadSettings
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UpdateThread:
     """Change settings of a thread."""
 
@@ -150,7 +153,7 @@ class UpdateThread:
     validate_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ForkThread:
     """Make a thread that begins with another's history."""
 
@@ -162,7 +165,7 @@ class ForkThread:
     title: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RedactMessage:
     """Remove the words of a message from the log."""
 
@@ -173,7 +176,7 @@ class RedactMessage:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """One message of a thread."""
 

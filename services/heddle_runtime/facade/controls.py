@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from heddle_core.errors import InputNotFound, NotFound, ResolutionTokenInvalid, invalid
+from heddle_core.failpoints import failpoint
 from heddle_core.ids import InputId, RunId, TenantId
 from heddle_runtime.facade.answer_rules import check_answer
 from heddle_runtime.facade.commands import Cancelled, CancelRuns, Resolved, ResolveInput
@@ -55,7 +56,9 @@ class Controls:
         Raises:
             RunNotFound, ThreadNotFound, RequestIdReused.
         """
-        return await self._store.cancel_runs(command)
+        cancelled = await self._store.cancel_runs(command)
+        failpoint("cancel_committed")
+        return cancelled
 
     async def resolve(self, command: ResolveInput, token: str = "") -> Resolved:
         """Take an answer, or a report of progress.
@@ -80,7 +83,9 @@ class Controls:
             command = replace(command, reserved=asked)
         if command.answer is not None and asked.state.open:
             check_answer(asked, command.answer, self._schemas)
-        return await self._store.resolve_input(command)
+        resolved = await self._store.resolve_input(command)
+        failpoint("input_resolved")
+        return resolved
 
     async def _reserved(self, tenant: TenantId, input_id: InputId) -> InputRequest:
         """The input that was minted with a tool call and has no row yet: its id names the run (SEMANTICS 26)."""

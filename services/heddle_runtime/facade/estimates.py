@@ -1,8 +1,7 @@
 """What a turn would run and may cost, without starting anything (SEMANTICS 6)."""
 
-from dataclasses import dataclass
-
 from heddle_core.ids import TenantId
+from heddle_core.values import value
 from heddle_runtime.facade.turns import ResolvedTurn
 from heddle_runtime.lanes.ports import Toolbox
 from heddle_runtime.runs.content import plain_text
@@ -11,7 +10,7 @@ from heddle_runtime.runs.usage import Limits
 from heddle_runtime.tools.selection import Wishes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Estimate:
     """What would run."""
 
@@ -21,6 +20,8 @@ class Estimate:
     input_tokens: int
     """About a quarter of the first prompt's characters, without the history."""
     limits: Limits
+    tool_paths: tuple[str, ...] = ()
+    """The providers' tools among `tools`, as `provider/name`."""
 
 
 async def estimate(toolbox: Toolbox, tenant: TenantId, resolved: ResolvedTurn) -> Estimate:
@@ -39,4 +40,5 @@ async def estimate(toolbox: Toolbox, tenant: TenantId, resolved: ResolvedTurn) -
         tools=(*selection.by_name, *client_tools),
         input_tokens=characters // 4,
         limits=turn.limits or Limits(),
+        tool_paths=tuple(sorted(spec.path for spec in selection.by_name.values())),
     )

@@ -1,15 +1,14 @@
 """Why a run does not move, and what would move it, in words that a person can act on. Pure."""
 
-from dataclasses import dataclass
-
 from heddle_core.clock import MICROS_PER_SECOND, Micros
 from heddle_core.ids import InputId, RunId, WorkerId
+from heddle_core.values import value
 from heddle_runtime.facade.run_commands import RunFacts
 from heddle_runtime.runs.run import Run
 from heddle_runtime.runs.state import RunState
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Explanation:
     """Why a run stands where it stands."""
 

@@ -1,7 +1,9 @@
 """Pages of lists: what is asked for, and what is answered. Values only."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, TypeVar
+
+from heddle_core.values import value
 
 T = TypeVar("T")
 
@@ -9,7 +11,7 @@ Cursor = tuple[str | int, ...]
 """The values by which a list is ordered, of one of its items. A page begins behind it, whatever changed meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Page:
     """A part of a list."""
 
@@ -19,7 +21,7 @@ class Page:
     """Cursor of the last item before this page; empty: from the start."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Listing(Generic[T]):
     """The items of a page, each with its cursor."""
 

@@ -1,12 +1,11 @@
 """What is asked of tool providers, and what is answered. Values only."""
 
-from dataclasses import dataclass
-
 from heddle_core.clock import Micros
+from heddle_core.values import value
 from heddle_runtime.facade.commands import Caller, RequestKey
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderRow:
     """A tool provider that a tenant has registered."""
 
@@ -19,7 +18,7 @@ class ProviderRow:
     """Counts up with every change; the etag."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderView:
     """A tool provider as it stands."""
 
@@ -33,7 +32,7 @@ class ProviderView:
     refresh_time: Micros | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CreateProvider:
     """Register a provider."""
 
@@ -42,7 +41,7 @@ class CreateProvider:
     provider: ProviderRow
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UpdateProvider:
     """Change a provider."""
 
@@ -54,7 +53,7 @@ class UpdateProvider:
     validate_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeleteProvider:
     """Remove a provider."""
 

@@ -93,6 +93,13 @@ class ToolProviders:
         """The tools that an agent's wishes and the tenant's rules give, as loaded last."""
         return (await self._loaded(tenant)).registry.select(wishes)
 
+    def select_at_once(self, tenant: TenantId, wishes: Wishes) -> Selection | None:
+        """The same, where the tenant's rows are fresh and all of its providers are loaded; else None."""
+        shelf = self._shelves.get(tenant)
+        if shelf is None or shelf.fresh_until <= self._clock.monotonic() or shelf.registry.due:
+            return None
+        return shelf.registry.select(wishes)
+
     def provider(self, tenant: TenantId, provider_id: str) -> ToolProvider | None:
         """Who serves a tool that `select` has given; None: it is gone."""
         shelf = self._shelves.get(tenant)

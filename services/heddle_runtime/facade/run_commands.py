@@ -1,11 +1,12 @@
 """What is asked of runs and inputs beyond the turns, and what is answered. Values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from heddle_core.clock import Micros
 from heddle_core.ids import InputId, RunId, TenantId, ThreadId, WorkerId
+from heddle_core.values import value
 from heddle_runtime.facade.commands import Caller, RequestKey
 from heddle_runtime.facade.page_commands import Page
 from heddle_runtime.runs.content import Parts
@@ -15,7 +16,7 @@ from heddle_runtime.runs.state import InputState, RunState
 from heddle_runtime.runs.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ListRuns:
     """Find runs."""
 
@@ -29,7 +30,7 @@ class ListRuns:
     agent_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class QueryUsage:
     """Sum up what ended runs have used."""
 
@@ -40,7 +41,7 @@ class QueryUsage:
     agent_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UsageSum:
     """What runs have used together, children counted once."""
 
@@ -48,7 +49,7 @@ class UsageSum:
     runs: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RetryRun:
     """Start a new run of the same turn, in the place of an ended one."""
 
@@ -67,7 +68,7 @@ class InputOrder(Enum):
     FIRST_TO_EXPIRE = "expire_time"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ListInputs:
     """Find inputs, across threads."""
 
@@ -80,7 +81,7 @@ class ListInputs:
     run_id: RunId = RunId("")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunFacts:
     """All that the rows tell about why a run stands where it stands."""
 

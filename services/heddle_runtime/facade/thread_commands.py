@@ -1,10 +1,11 @@
 """What is asked of threads beyond the turns, and what is answered. Values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from heddle_core.ids import TenantId, ThreadId
+from heddle_core.values import value
 from heddle_runtime.facade.commands import Caller, Message, RequestKey
 from heddle_runtime.facade.page_commands import Page
 from heddle_runtime.threads.settings import ThreadActivity, ThreadStatus
@@ -18,7 +19,7 @@ class ThreadOrder(Enum):
     TITLE = "title"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ListThreads:
     """Find threads."""
 
@@ -31,7 +32,7 @@ class ListThreads:
     activity: ThreadActivity | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ArchiveThread:
     """Have a thread take no turns, or take them again."""
 
@@ -41,7 +42,7 @@ class ArchiveThread:
     archived: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ArchiveThreads:
     """Archive many threads, each on its own."""
 
@@ -50,7 +51,7 @@ class ArchiveThreads:
     thread_ids: tuple[ThreadId, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThreadsArchived:
     """What became of many threads."""
 
@@ -58,7 +59,7 @@ class ThreadsArchived:
     unknown: tuple[ThreadId, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeleteThread:
     """Remove a thread."""
 
@@ -67,7 +68,7 @@ class DeleteThread:
     thread_id: ThreadId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThreadDeleted:
     """What stays of a thread: where its log ended."""
 
@@ -75,7 +76,7 @@ class ThreadDeleted:
     last_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ListMessages:
     """Read the messages of a thread, newest first."""
 
@@ -88,7 +89,7 @@ class ListMessages:
     """Whether to list every message of the log, in its order, and not those of the history alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageRedaction:
     """A message without its words, and the sequence of the event that says so."""
 
@@ -96,7 +97,7 @@ class MessageRedaction:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThreadVerified:
     """A log that verifies."""
 

@@ -1,17 +1,17 @@
 """What a turn must look like, beyond what the contract's conventions check for every request. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from heddle_core.errors import InvalidField
 from heddle_core.faults import Violation
 from heddle_core.ids import is_id
+from heddle_core.values import value
 from heddle_runtime.runs.content import InlineData, Parts, Text
 from heddle_runtime.runs.turn import Turn
 from heddle_runtime.tools.schema import Schemas
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnBounds:
     """How large a turn may be."""
 

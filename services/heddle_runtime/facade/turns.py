@@ -1,16 +1,19 @@
 """How a turn gets in: resolved against agent and thread, bounded, accepted, and started where a lane is free."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from heddle_core.clock import Clock
 from heddle_core.errors import RateLimited, ThreadNotFound
+from heddle_core.failpoints import failpoint
 from heddle_core.faults import HeddleError
 from heddle_core.ids import Ids, MessageId, PrincipalId, RequestId, RunId, TenantId, ThreadId
+from heddle_core.values import value
 from heddle_runtime.facade.commands import Accepted, AcceptTurn, Caller, Disposition, RequestKey
 from heddle_runtime.facade.rates import Rates
 from heddle_runtime.facade.titles import automatic_title
 from heddle_runtime.facade.turn_rules import TurnBounds, check_turn
+from heddle_runtime.lanes.beginning import Beginning
 from heddle_runtime.lanes.lanes import Lanes
 from heddle_runtime.runs.agent import AgentSpec, ResolvedAgent
 from heddle_runtime.runs.claim import Claim
@@ -18,6 +21,7 @@ from heddle_runtime.runs.turn import AgentReference, Turn
 from heddle_runtime.runs.usage import Limits
 from heddle_runtime.threads.log import ThreadLog
 from heddle_runtime.threads.settings import ThreadSettings
+from heddle_runtime.threads.state import ThreadFold
 from heddle_runtime.tools.schema import Schemas
 
 
@@ -53,7 +57,7 @@ class ModelDirectory(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class IncomingTurn:
     """A turn as it was asked for."""
 
@@ -66,15 +70,17 @@ class IncomingTurn:
     retry_of: RunId = RunId("")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResolvedTurn:
     """A turn with everything that was left open filled in."""
 
     turn: Turn
     agent: AgentSpec
+    thread: ThreadFold | None = None
+    """Where it stands; None: on a thread that is made with it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnSettings:
     """Bounds and defaults of this deployment."""
 
@@ -133,24 +139,27 @@ class Turns:
         """
         check_turn(asked.turn, self._settings.bounds, self._schemas)
         await self._respect_rate(asked)
-        turn = await self._resolved_or_known(asked)
+        thread_id = thread_id or self.thread_id_for(asked)
+        turn, beginning = await self._resolved_or_known(asked, thread_id)
         accepted = await self._store.accept_turn(
             AcceptTurn(
                 caller=asked.caller,
                 key=asked.key,
                 run_id=RunId(self._ids.new("run")),
-                thread_id=thread_id or self.thread_id_for(asked),
+                thread_id=thread_id,
                 may_create=asked.create_if_missing or not asked.thread_id,
                 turn=turn,
                 etag=asked.etag,
                 worker_id=self._lanes.worker_id if self._lanes.accepts else type(self._lanes.worker_id)(""),
+                beginning=beginning.facts if beginning else (),
                 retry_of=asked.retry_of,
                 most_depth=self._settings.most_depth,
                 most_children=self._settings.most_children,
                 title=automatic_title(asked.turn.content),
             )
         )
-        self._begin(accepted)
+        failpoint("committed_unanswered")
+        self._begin(accepted, beginning)
         return accepted
 
     async def validate(self, asked: IncomingTurn) -> ResolvedTurn:
@@ -168,7 +177,8 @@ class Turns:
         Raises:
             ThreadNotFound, AgentNotFound, ModelNotFound.
         """
-        settings = await self._thread_settings(asked)
+        thread = await self._thread(asked)
+        settings = thread.settings if thread else ThreadSettings()
         turn = asked.turn
         agent = await self._agents.resolve(asked.caller.tenant, turn.agent, settings)
         model = turn.model or settings.model or agent.spec.model or self._settings.default_model
@@ -183,38 +193,43 @@ class Turns:
                 message_id=turn.message_id or MessageId(self._ids.new("msg")),
             ),
             agent.spec,
+            thread,
         )
 
-    async def _resolved_or_known(self, asked: IncomingTurn) -> Turn:
-        """The turn with everything filled in; or as it was asked for, where it has a run already.
+    async def _resolved_or_known(self, asked: IncomingTurn, thread_id: ThreadId) -> tuple[Turn, Beginning | None]:
+        """The turn with everything filled in, and how it begins; or as it was asked for, where it has a run already.
 
         What a repeat names may be archived or gone by now, and it is answered with its run all the same (P7).
         """
         try:
-            return (await self.resolve(asked)).turn
+            found = await self.resolve(asked)
+            if not self._lanes.accepts or asked.retry_of:
+                return found.turn, None
+            begins = self._lanes.beginning(asked.caller.tenant, thread_id, found.thread, found.turn, found.agent)
+            return found.turn, begins
         except HeddleError:
             caller = asked.caller
             if await self._store.find_turn(caller.tenant, caller.actor.principal, asked.key.request_id) is None:
                 raise
-            return asked.turn
+            return asked.turn, None
 
-    def _begin(self, accepted: Accepted) -> None:
+    def _begin(self, accepted: Accepted, beginning: Beginning | None) -> None:
         run = accepted.run
         if accepted.claimed:
-            self._lanes.start(
-                Claim(run.tenant, run.thread_id, run.run_id, self._lanes.worker_id, run.fence, run.attempt)
-            )
+            claim = Claim(run.tenant, run.thread_id, run.run_id, self._lanes.worker_id, run.fence, run.attempt)
+            self._lanes.start(claim, beginning)
         elif accepted.disposition is Disposition.QUEUED:
             self._lanes.ring(run.tenant, run.thread_id)
 
-    async def _thread_settings(self, asked: IncomingTurn) -> ThreadSettings:
+    async def _thread(self, asked: IncomingTurn) -> ThreadFold | None:
+        """The thread that a turn is on; None if it is made with the turn."""
         if not asked.thread_id:
-            return ThreadSettings()
+            return None
         try:
-            return (await self._log.fold(asked.caller.tenant, asked.thread_id)).settings
+            return await self._log.fold(asked.caller.tenant, asked.thread_id)
         except ThreadNotFound:
             if asked.create_if_missing:
-                return ThreadSettings()
+                return None
             raise
 
     async def _respect_rate(self, asked: IncomingTurn) -> None:

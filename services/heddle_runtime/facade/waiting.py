@@ -10,6 +10,7 @@ from typing import Protocol
 from heddle_core.ids import RunId, TenantId, ThreadId
 from heddle_runtime.runs.run import Run
 from heddle_runtime.runs.state import RunState
+from heddle_runtime.threads.follow import Attention, NoAttention
 from heddle_runtime.threads.log import Committed, ThreadKey, ThreadLog
 from heddle_runtime.threads.state import ThreadFold
 
@@ -55,7 +56,9 @@ class Changes:
 class Doorbells:
     """Rings whoever waits for a thread, on every commit to it. One per process, made by the wiring."""
 
-    def __init__(self, log: ThreadLog) -> None:
+    def __init__(self, log: ThreadLog, attention: Attention | None = None) -> None:
+        """Be told by `log`; `attention` is told for what somebody waits."""
+        self._attention = attention or NoAttention()
         self._threads: dict[ThreadKey, set[asyncio.Event]] = defaultdict(set)
         self._tenants: dict[TenantId, set[Changes]] = defaultdict(set)
         log.add_listener(self._heard)
@@ -72,9 +75,11 @@ class Doorbells:
         """A bell for one thread. Clear it before reading, or a ring in between is lost."""
         key, bell = (tenant, thread_id), asyncio.Event()
         self._threads[key].add(bell)
+        self._attention.came(key)
         try:
             yield bell
         finally:
+            self._attention.left(key)
             self._threads[key].discard(bell)
             if not self._threads[key]:
                 del self._threads[key]
@@ -84,9 +89,11 @@ class Doorbells:
         """The changes of all threads of a tenant."""
         changes = Changes()
         self._tenants[tenant].add(changes)
+        self._attention.came((tenant, ThreadId("")))
         try:
             yield changes
         finally:
+            self._attention.left((tenant, ThreadId("")))
             self._tenants[tenant].discard(changes)
             if not self._tenants[tenant]:
                 del self._tenants[tenant]

@@ -1,11 +1,11 @@
 """What an orchestrator writes to: the store for facts, the readers of this process for words."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from heddle_core.ids import TenantId, ThreadId
+from heddle_core.values import value
 from heddle_runtime.threads.append import AppendOutcome, OwnerAppend
-from heddle_runtime.threads.deltas import Delta, Writing
+from heddle_runtime.threads.deltas import Writing
 from heddle_runtime.threads.follow import Followers
 from heddle_runtime.threads.log import ThreadLog
 from heddle_runtime.threads.state import ThreadFold
@@ -19,7 +19,7 @@ class Appender(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LiveLog:
     """The log and the words beside it."""
 
@@ -32,16 +32,16 @@ class LiveLog:
         return await self.appender.append(command)
 
     async def fold(self, tenant: TenantId, thread_id: ThreadId) -> ThreadFold:
-        """The state of a thread now; the object moves on with later commits."""
+        """The state of a thread as its owner knows it; the object moves on with later commits."""
+        return self.log.in_memory(tenant, thread_id) or await self.log.fold(tenant, thread_id)
+
+    async def caught_up(self, tenant: TenantId, thread_id: ThreadId) -> ThreadFold:
+        """The state of a thread with all that other processes have written to it until now."""
         return await self.log.fold(tenant, thread_id)
 
     def write_begins(self, tenant: TenantId, thread_id: ThreadId, writing: Writing) -> None:
         """A model begins a message."""
         self.followers.write_begins(tenant, thread_id, writing)
-
-    def wrote(self, tenant: TenantId, thread_id: ThreadId, delta: Delta) -> None:
-        """Words of that message."""
-        self.followers.wrote(tenant, thread_id, delta)
 
     def write_ends(self, tenant: TenantId, thread_id: ThreadId) -> None:
         """The message is finished, discarded or abandoned."""

@@ -5,6 +5,7 @@ from typing import Protocol
 from heddle_core.ids import TenantId, ThreadId, WorkerId
 from heddle_runtime.runs.agent import AgentSpec
 from heddle_runtime.runs.claim import Claim
+from heddle_runtime.threads.log import ThreadKey
 from heddle_runtime.tools.selection import Selection, Wishes
 
 
@@ -21,6 +22,14 @@ class ClaimStore(Protocol):
 
     async def renew_lease(self, worker_id: WorkerId, address: str, lease: int) -> None:
         """Prolong a worker's lease by `lease` microseconds."""
+        ...
+
+    async def owned(self, worker_id: WorkerId) -> frozenset[Claim]:
+        """What a worker holds, as the database knows it."""
+        ...
+
+    async def cancelled(self, worker_id: WorkerId) -> frozenset[ThreadKey]:
+        """Threads of runs that a worker holds and that are cancelled."""
         ...
 
     async def release_run(self, claim: Claim) -> None:
@@ -49,4 +58,8 @@ class Toolbox(Protocol):
 
     async def select(self, tenant: TenantId, wishes: Wishes) -> Selection:
         """The tools that an agent's wishes and the tenant's rules give."""
+        ...
+
+    def select_at_once(self, tenant: TenantId, wishes: Wishes) -> Selection | None:
+        """The same, where nothing has to be loaded or looked up; else None."""
         ...

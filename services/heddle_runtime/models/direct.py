@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from heddle_core.ids import Ids
+from heddle_core.values import value
 from heddle_runtime.models.assembly import ReplyAssembly
 from heddle_runtime.models.direct_faults import fault_of
 from heddle_runtime.models.port import FaultKind, ModelEvent, ModelFault, ModelReply, ModelRequest
@@ -33,7 +34,7 @@ _RESPONSES: "ContextVar[list[httpx2.Response] | None]" = ContextVar("heddle_mode
 so that a cancelled call would go on, and be billed; whoever opened one closes it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Route:
     """Where a model is reached."""
 

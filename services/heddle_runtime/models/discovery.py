@@ -7,8 +7,9 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, cast
+
+from heddle_core.values import value
 
 KEY_VARIABLES: dict[str, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),
@@ -23,7 +24,7 @@ LOOPBACK_PORTS: dict[str, int] = {"ollama": 11434, "lmstudio": 1234, "llamacpp":
 _LARGEST_ANSWER = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FoundServer:
     """An OpenAI-compatible server that answers on loopback."""
 

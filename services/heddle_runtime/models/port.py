@@ -9,17 +9,19 @@ from datetime import timedelta
 from enum import Enum
 from typing import Protocol
 
+from heddle_core.values import value
+
 # --- the prompt ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextPart:
     """Words of a user."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BinaryPart:
     """An inline image or file; at most 1 MiB, which the contract limits."""
 
@@ -28,7 +30,7 @@ class BinaryPart:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class JsonPart:
     """Structured content, given to the model as its JSON text."""
 
@@ -38,7 +40,7 @@ class JsonPart:
 Part = TextPart | BinaryPart | JsonPart
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ModelCall:
     """One tool call that a model asks for."""
 
@@ -51,14 +53,14 @@ class ModelCall:
     """Why `arguments_json` is not a JSON object, in words that the model can act on; None if it is one."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UserMessage:
     """What a person, or a program in a person's place, said."""
 
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AssistantMessage:
     """What a model said before."""
 
@@ -68,7 +70,7 @@ class AssistantMessage:
     calls: tuple[ModelCall, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolMessage:
     """The one result of an earlier call."""
 
@@ -82,7 +84,7 @@ class ToolMessage:
 Message = UserMessage | AssistantMessage | ToolMessage
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolDeclaration:
     """A tool as a model is told of it."""
 
@@ -92,7 +94,7 @@ class ToolDeclaration:
     """A JSON schema of type object."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ModelRequest:
     """All that one model call depends on: the same request may be sent again after a fault."""
 
@@ -124,7 +126,7 @@ class FinishReason(Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ModelUsage:
     """Tokens as the provider counted them; zeros if it did not say."""
 
@@ -138,21 +140,21 @@ class ModelUsage:
     """The part of `output_tokens` that was reasoning."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextDelta:
     """The next words; never empty."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReasoningDelta:
     """The next words of reasoning; never empty."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ArgumentsDelta:
     """The next piece of a call's arguments. The first of a call may be empty: it says that the call began."""
 
@@ -161,7 +163,7 @@ class ArgumentsDelta:
     fragment: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ModelReply:
     """The whole answer, and the last event of a stream that ended well."""
 

@@ -6,8 +6,8 @@ number would be wrong for them; whoever uses them, or has other terms, configure
 """
 
 import re
-from dataclasses import dataclass
 
+from heddle_core.values import value
 from heddle_runtime.models.port import ModelUsage
 
 BUILT_IN_SOURCE = "built-in table, from genai-prices 0.2.3 as of 2026-11-23"
@@ -17,7 +17,7 @@ _PER = 1_000_000
 _DATED = re.compile(r"[-@](?:20\d{6}|20\d\d-\d\d-\d\d|latest)$")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Price:
     """Millionths of a US dollar for a million tokens: 2_500_000 is $2.50."""
 
@@ -37,7 +37,7 @@ class Price:
 FREE = Price(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KnownModel:
     """A line of the built-in table."""
 

@@ -191,7 +191,6 @@ def load(path: Path) -> Scenario:
 def read(text: str, origin: str) -> Scenario:
     """Read a scenario from YAML text; `origin` names it in errors. Raises `InvalidField`."""
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
         content: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -202,6 +201,7 @@ def read(text: str, origin: str) -> Scenario:
     try:
         return Scenario.model_validate(content)
     except ValidationError as error:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
         raise InvalidField(
             tuple(
                 Violation(

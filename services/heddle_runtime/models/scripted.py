@@ -8,12 +8,12 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, cast
 
 from heddle_core.ids import Ids
+from heddle_core.values import value
 from heddle_runtime.models.assembly import ReplyAssembly
 from heddle_runtime.models.port import (
     AssistantMessage,
@@ -37,6 +37,9 @@ from heddle_runtime.models.template import Template, TurnView, parse
 
 _REMEMBERED_FAULTS = 10_000
 """Requests whose faulty attempts are counted; the oldest is forgotten first."""
+
+_BURST = 64
+"""Pieces that are said without a pause; then others have their turn, also where no delay is asked for."""
 
 _WORDS = re.compile(r"\s*\S+\s*")
 
@@ -67,8 +70,8 @@ class ScriptedModel:
         if fault is not None and not self._strikes(reply, fault, request):
             fault = None
         if reply.fixed is not None and fault is None:
-            for delta in reply.fixed:
-                if reply.delay:
+            for place, delta in enumerate(reply.fixed, 1):
+                if reply.delay or not place % _BURST:
                     await asyncio.sleep(reply.delay)
                 yield delta
             yield ModelReply(
@@ -84,10 +87,10 @@ class ScriptedModel:
         if (thought := assembly.add_reasoning(reply.reasoning.fill(view))) is not None:
             yield thought
         spoken = 0
-        for piece in reply.cut(view):
+        for place, piece in enumerate(reply.cut(view), 1):
             if fault is not None and spoken >= fault.after_deltas:
                 break
-            if reply.delay:
+            if reply.delay or not place % _BURST:
                 await asyncio.sleep(reply.delay)
             if (delta := assembly.add_text(piece)) is not None:
                 spoken += 1
@@ -138,7 +141,7 @@ class ScriptedModel:
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Call:
     tool: str
     proposed_id: str | None
@@ -146,7 +149,7 @@ class _Call:
     pieces: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Reply:
     text: Template
     deltas: tuple[Template, ...] | None
@@ -167,13 +170,13 @@ class _Reply:
         return _cut(self.text.fill(view), self.pieces)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Step:
     reply: _Reply
     cases: tuple[tuple[When, _Reply], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Turn:
     when: When
     steps: tuple[_Step, ...]

@@ -11,10 +11,10 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
+from heddle_core.values import value
 from heddle_runtime.models.port import BinaryPart, JsonPart, Message, TextPart, ToolMessage, UserMessage
 
 _HOLE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
@@ -63,7 +63,7 @@ class TurnView:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Template:
     """Text with holes, read once and filled per request."""
 

@@ -1,12 +1,12 @@
 """One model call: words out to whoever watches, and the facts that it leaves behind."""
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Protocol
 
+from heddle_core.failpoints import failpoint
 from heddle_core.ids import CallId
+from heddle_core.values import value
 from heddle_runtime.models.port import (
     ArgumentsDelta,
     FaultKind,
@@ -23,6 +23,7 @@ from heddle_runtime.orchestrator.journal import Journal
 from heddle_runtime.orchestrator.setup import Setup
 from heddle_runtime.runs.content import Json, Text
 from heddle_runtime.runs.run import FailureReason, FinishReason, RunFailure
+from heddle_runtime.runs.stop import Stop
 from heddle_runtime.runs.usage import MicroUsd, Usage
 from heddle_runtime.threads.deltas import Channel, Writing
 from heddle_runtime.threads.events import (
@@ -58,7 +59,7 @@ class Models(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Heard:
     """What a model call leaves behind."""
 
@@ -69,7 +70,7 @@ class Heard:
     """Seconds that the provider asked to wait before another try; None where nothing went wrong."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asking:
     """One attempt at a step."""
 
@@ -78,51 +79,57 @@ class Asking:
     setup: Setup
     schemas: Schemas
     started: StepStarted
+    after_sequence: int
+    """Last fact of the thread that is on record."""
 
-    async def ask(self, request: ModelRequest, stop: asyncio.Event, seconds: float | None) -> Heard:
+    async def ask(self, request: ModelRequest, stop: Stop, seconds: float | None) -> Heard:
         """Ask the model and stream its words.
 
         Args:
             request: what to ask.
-            stop: set when the run is cancelled or handed over.
+            stop: tells when the run is cancelled or handed over.
             seconds: time left to the run, or None.
 
         Returns the facts of the reply, of the fault, or of the words so far when it was stopped or ran out of time.
         """
-        writing = Writing(
-            self.journal.claim.run_id, self.started.step_id, self.started.attempt, self.started.message_id
-        )
+        step = self.started
+        writing = Writing(self.journal.claim.run_id, step.step_id, step.attempt, step.message_id, self.after_sequence)
         self.journal.begin(writing)
-        listening = asyncio.create_task(self._listen(request, writing))
-        stopping = asyncio.create_task(stop.wait())
+        waiting = stop.within(seconds)
+        heard: ModelReply | ModelFault | None = None
         try:
-            await asyncio.wait({listening, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if listening.done():
-                return self._heard(listening.result(), request.response_schema_json or "")
-            reason = FinishReason.CANCELLED if stop.is_set() else FinishReason.DEADLINE
-            return Heard(tuple(self._cut_short(writing, reason)))
-        except ModelFault as fault:
-            return self._faulted(fault)
+            async with waiting:
+                try:
+                    heard = await self._listen(request, writing)
+                except ModelFault as fault:
+                    heard = fault
         finally:
-            stopping.cancel()
-            listening.cancel()
-            await asyncio.wait({listening, stopping})
             self.journal.end()
+        match heard:
+            case ModelReply():
+                return self._heard(heard, request.response_schema_json or "")
+            case ModelFault() if not waiting.cut:
+                return self._faulted(heard)
+            case _:
+                reason = FinishReason.CANCELLED if stop.is_set() else FinishReason.DEADLINE
+                return Heard(tuple(self._cut_short(writing, reason)))
 
     async def _listen(self, request: ModelRequest, writing: Writing) -> ModelReply:
-        after = (await self.journal.thread()).last_sequence
+        add = writing.add
+        failpoint("before_model")
         async with aclosing(self.models.open(self.setup.model).stream(request)) as events:
             async for event in events:
                 match event:
                     case TextDelta():
-                        self.journal.write(writing.add(Channel.TEXT, event.text, after))
+                        add(Channel.TEXT, event.text)
                     case ReasoningDelta():
-                        self.journal.write(writing.add(Channel.REASONING, event.text, after))
+                        add(Channel.REASONING, event.text)
                     case ArgumentsDelta():
-                        call_id = CallId(event.call_id)
-                        self.journal.write(writing.add(Channel.TOOL_ARGUMENTS, event.fragment, after, call_id))
+                        add(Channel.TOOL_ARGUMENTS, event.fragment, CallId(event.call_id))
                     case ModelReply():
+                        failpoint("model_done")
                         return event
+                failpoint("mid_stream")
         raise ModelFault(FaultKind.RETRYABLE, "the model's stream ended without a reply")
 
     def _heard(self, reply: ModelReply, wanted_schema: str) -> Heard:

@@ -3,10 +3,11 @@
 Pure. The rules are SEMANTICS 26 to 28 and promises P8 and P9.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from heddle_core.clock import MICROS_PER_SECOND, Micros
 from heddle_core.ids import InputId
+from heddle_core.values import value
 from heddle_runtime.orchestrator.answers import result_of_answer
 from heddle_runtime.orchestrator.setup import ALWAYS_ASKED, Setup, needs_approval
 from heddle_runtime.runs.agent import ApprovalPolicy
@@ -21,14 +22,14 @@ from heddle_runtime.tools.schema import Schemas
 from heddle_runtime.tools.selection import Unknown
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Known:
     """Facts that follow without any effect outside."""
 
     facts: tuple[Payload, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ready:
     """The call can be sent, with exactly these arguments."""
 
@@ -36,7 +37,7 @@ class Ready:
     arguments_json: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Awaiting:
     """The call waits for an input."""
 

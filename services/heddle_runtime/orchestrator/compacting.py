@@ -4,14 +4,13 @@ Four sections: the artifact as it stands, what was required, what was decided, a
 it fails or answers badly, they are put together from the words themselves, so a summary is never empty and never late.
 """
 
-import asyncio
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, cast
 
-from heddle_core.ids import StepId
+from heddle_core.ids import RunId, StepId
+from heddle_core.values import value
 from heddle_runtime.models.port import (
     FaultKind,
     ModelFault,
@@ -27,9 +26,10 @@ from heddle_runtime.orchestrator.prompt import fenced, window
 from heddle_runtime.orchestrator.setup import Setup
 from heddle_runtime.runs.content import plain_text
 from heddle_runtime.runs.run import FinishReason
+from heddle_runtime.runs.stop import Stop
 from heddle_runtime.runs.usage import Usage
 from heddle_runtime.threads.events import ContextCompacted, Payload, StepCompleted, ToolCallOutcome
-from heddle_runtime.threads.state import AgentSaid, Called, Exchange, Returned, RunFold, ThreadFold, UserSaid
+from heddle_runtime.threads.state import AgentSaid, Called, Exchange, Returned, ThreadFold, UserSaid
 from heddle_runtime.tools.schema import Schemas
 
 SECTION_LENGTH = 6_000
@@ -67,17 +67,17 @@ _INSTRUCTIONS = (
 )
 
 
-def overdue(thread: ThreadFold, run: RunFold, size: int) -> tuple[Exchange, ...]:
+def overdue(thread: ThreadFold, run_id: RunId, size: int) -> tuple[Exchange, ...]:
     """The exchanges that a summary must take in before a run sees a window of `size` messages; often none.
 
     Once something falls out of the window, half of the window is taken in with it: else every turn of a long thread
     would cost a summary.
     """
-    earlier = [exchange for exchange in thread.history if exchange.run_id != run.run_id]
-    hidden = earlier[: len(earlier) - len(window(thread.history, run, size))]
+    earlier = [exchange for exchange in thread.history if exchange.run_id != run_id]
+    hidden = earlier[: len(earlier) - len(window(thread.history, run_id, size))]
     if all(exchange.summarised for exchange in hidden):
         return ()
-    behind = earlier[: len(earlier) - len(window(thread.history, run, size // 2))]
+    behind = earlier[: len(earlier) - len(window(thread.history, run_id, size // 2))]
     through = through_sequence(exchange for exchange in behind if not exchange.summarised)
     return tuple(each for each in earlier if not each.summarised and each.last_sequence <= through)
 
@@ -148,7 +148,7 @@ def fallback(old: ContextCompacted | None, exchanges: tuple[Exchange, ...]) -> C
     )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Compacting:
     """Has a summary written, and pays for it."""
 
@@ -162,7 +162,7 @@ class Compacting:
         old: ContextCompacted | None,
         step_id: StepId,
         fence_word: str,
-        stop: asyncio.Event,
+        stop: Stop,
         seconds: float | None,
     ) -> tuple[Payload, ...]:
         """The bill and the summary; the bill alone where the run was stopped or ran out of time meanwhile.
@@ -171,23 +171,20 @@ class Compacting:
         neither as a step of the run nor as an attempt at one. There is one attempt; the fallback stands in for others.
         """
         request = summary_request(old, due.exchanges, self.setup, fence_word)
-        listening = asyncio.create_task(self._listen(request))
-        stopping = asyncio.create_task(stop.wait())
+        waiting = stop.within(seconds)
+        reply: ModelReply | None = None
         try:
-            await asyncio.wait({listening, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if not listening.done():
-                reason = FinishReason.CANCELLED if stop.is_set() else FinishReason.DEADLINE
-                return (self._bill(step_id, self.setup.model, ModelUsage(), reason),)
-            reply = listening.result()
-            bill = self._bill(step_id, reply.model, reply.usage, FINISHES[reply.finish_reason])
-            return bill, summary_of_answer(reply.text, old, due.exchanges, self.schemas)
+            async with waiting:
+                reply = await self._listen(request)
         except ModelFault as fault:
-            bill = self._bill(step_id, self.setup.model, ModelUsage(), FinishReason.OTHER, str(fault))
-            return bill, fallback(old, due.exchanges)
-        finally:
-            stopping.cancel()
-            listening.cancel()
-            await asyncio.wait({listening, stopping})
+            if not waiting.cut:
+                bill = self._bill(step_id, self.setup.model, ModelUsage(), FinishReason.OTHER, str(fault))
+                return bill, fallback(old, due.exchanges)
+        if reply is None:
+            reason = FinishReason.CANCELLED if stop.is_set() else FinishReason.DEADLINE
+            return (self._bill(step_id, self.setup.model, ModelUsage(), reason),)
+        bill = self._bill(step_id, reply.model, reply.usage, FINISHES[reply.finish_reason])
+        return bill, summary_of_answer(reply.text, old, due.exchanges, self.schemas)
 
     async def _listen(self, request: ModelRequest) -> ModelReply:
         async with aclosing(self.models.open(self.setup.model).stream(request)) as events:

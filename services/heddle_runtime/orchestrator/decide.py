@@ -127,7 +127,7 @@ def _ask(thread: ThreadFold, run: RunFold, setup: Setup) -> Decision:
     over = _over_budget(run, setup)
     if over is not None:
         return over
-    leaving = overdue(thread, run, setup.history_window) if run.step is None else ()
+    leaving = overdue(thread, run.run_id, setup.history_window) if run.step is None else ()
     if leaving:
         return Compact(leaving)
     return Ask(number, again, with_tools=run.turn.mode is not TurnMode.PLAN or run.plan_approved)

@@ -1,20 +1,19 @@
 """All that an orchestrator can decide to do next: a closed set."""
 
-from dataclasses import dataclass
-
 from heddle_core.ids import InputId
+from heddle_core.values import value
 from heddle_runtime.runs.run import RunFailure
 from heddle_runtime.threads.events import BudgetExceeded, Payload
 from heddle_runtime.threads.state import CallFold, Exchange
 from heddle_runtime.tools.port import ToolSpec
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settle:
     """The run is cancelled: close what is open, and end it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fail:
     """The run gives up: close what is open, and end it."""
 
@@ -22,21 +21,21 @@ class Fail:
     exceeded: BudgetExceeded | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """Facts that need nothing from outside: results that are known already, questions that must be asked."""
 
     facts: tuple[Payload, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dispatch:
     """Send these calls at the same time: one, or several that only read."""
 
     calls: tuple["ReadyCall", ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReadyCall:
     """A call whose arguments are valid and approved."""
 
@@ -47,21 +46,21 @@ class ReadyCall:
     """Place of the call in its run, from 1: its minted input's id is made of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wait:
     """Nothing can be done until one of these inputs is resolved."""
 
     input_ids: tuple[InputId, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Compact:
     """Summarise what leaves the window, before the model is asked for the first time."""
 
     exchanges: tuple[Exchange, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ask:
     """Ask the model."""
 
@@ -72,7 +71,7 @@ class Ask:
     with_tools: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Complete:
     """The model has answered, and nobody has added anything."""
 

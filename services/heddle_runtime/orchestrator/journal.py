@@ -6,9 +6,10 @@ from typing import Protocol
 
 from heddle_core.errors import Overloaded, StoreUnavailable
 from heddle_core.ids import TenantId, ThreadId
+from heddle_runtime.orchestrator.milestones import committed
 from heddle_runtime.runs.claim import Claim
 from heddle_runtime.threads.append import Appended, AppendOutcome, OwnerAppend
-from heddle_runtime.threads.deltas import Delta, Writing
+from heddle_runtime.threads.deltas import Writing
 from heddle_runtime.threads.events import Payload
 from heddle_runtime.threads.state import RunFold, ThreadFold
 
@@ -24,15 +25,15 @@ class RunLog(Protocol):
         ...
 
     async def fold(self, tenant: TenantId, thread_id: ThreadId) -> ThreadFold:
-        """The state of a thread now; the object moves on with later commits."""
+        """The state of a thread as its owner knows it; the object moves on with later commits."""
+        ...
+
+    async def caught_up(self, tenant: TenantId, thread_id: ThreadId) -> ThreadFold:
+        """The state of a thread with all that other processes have written to it until now."""
         ...
 
     def write_begins(self, tenant: TenantId, thread_id: ThreadId, writing: Writing) -> None:
-        """A model begins a message."""
-        ...
-
-    def wrote(self, tenant: TenantId, thread_id: ThreadId, delta: Delta) -> None:
-        """Words of that message."""
+        """A model begins a message; what is added to `writing` from now on is shown to whoever watches."""
         ...
 
     def write_ends(self, tenant: TenantId, thread_id: ThreadId) -> None:
@@ -74,6 +75,7 @@ class Journal:
             outcome = await self._persist(OwnerAppend(self.claim, number, known, tuple(facts), decisive))
             if isinstance(outcome, Appended):
                 self._number = number
+                committed(facts)
             return outcome
 
     async def _persist(self, command: OwnerAppend) -> AppendOutcome:
@@ -92,10 +94,6 @@ class Journal:
     def begin(self, writing: Writing) -> None:
         """Words of a new message follow."""
         self._log.write_begins(self.claim.tenant, self.claim.thread_id, writing)
-
-    def write(self, delta: Delta) -> None:
-        """Show words to whoever watches."""
-        self._log.wrote(self.claim.tenant, self.claim.thread_id, delta)
 
     def end(self) -> None:
         """No more words of that message."""

@@ -4,12 +4,13 @@ Facts ride: what is known already is written together with the next thing that m
 """
 
 import asyncio
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import assert_never
 
 from heddle_core.clock import Clock
+from heddle_core.failpoints import failpoint
 from heddle_core.ids import Ids, MessageId, StepId
+from heddle_core.values import value
 from heddle_runtime.orchestrator.asking import Asking, Models
 from heddle_runtime.orchestrator.compacting import Compacting
 from heddle_runtime.orchestrator.decide import decide
@@ -17,12 +18,13 @@ from heddle_runtime.orchestrator.decisions import Ask, Compact, Complete, Decisi
 from heddle_runtime.orchestrator.foresight import foresee
 from heddle_runtime.orchestrator.journal import Journal
 from heddle_runtime.orchestrator.opening import opening
-from heddle_runtime.orchestrator.performing import Performing, Providers
+from heddle_runtime.orchestrator.performing import OwnLease, Performing, Providers
 from heddle_runtime.orchestrator.prompt import build_request, new_fence_word
 from heddle_runtime.orchestrator.settlement import cancelled, closing
 from heddle_runtime.orchestrator.setup import Setup
 from heddle_runtime.runs.content import plain_text
 from heddle_runtime.runs.run import FinishReason, RunResult
+from heddle_runtime.runs.stop import Stop, following
 from heddle_runtime.threads.accounting import admitted_after_cancel
 from heddle_runtime.threads.append import Appended, CancelledMeanwhile, Overtaken
 from heddle_runtime.threads.events import (
@@ -39,7 +41,7 @@ from heddle_runtime.tools.executor import Executor
 from heddle_runtime.tools.schema import Schemas
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Equipment:
     """What every run is worked on with."""
 
@@ -50,6 +52,7 @@ class Equipment:
     executor: Executor
     schemas: Schemas
     token_secret: bytes
+    lease: OwnLease
     backoff: timedelta = timedelta(milliseconds=200)
     """Wait before the second attempt at a model call; doubled for the third."""
 
@@ -61,7 +64,14 @@ Facts = tuple[Payload, ...]
 class Orchestrator:
     """Works on one claimed run until it ends, waits, or is handed over."""
 
-    def __init__(self, equipment: Equipment, journal: Journal, setup: Setup, stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        equipment: Equipment,
+        journal: Journal,
+        setup: Setup,
+        stop: asyncio.Event,
+        begun: StepStarted | None = None,
+    ) -> None:
         """Prepare to work.
 
         Args:
@@ -69,13 +79,17 @@ class Orchestrator:
             journal: the claim's pen.
             setup: the run's agent, tools and bounds.
             stop: set when the run is cancelled, or is to be handed over.
+            begun: a step of this claim that is in the log already, while its model has not been asked yet.
         """
         self._kit = equipment
         self._journal = journal
         self._setup = setup
-        self._stop = stop
+        self._begun = begun
+        self._told = stop
+        self._stop = Stop()
+        kit = equipment
         self._performing = Performing(
-            journal, setup, equipment.providers, equipment.executor, equipment.clock, equipment.token_secret
+            journal, setup, kit.providers, kit.executor, kit.clock, kit.token_secret, kit.lease
         )
 
     async def work(self) -> None:
@@ -86,8 +100,9 @@ class Orchestrator:
         """
         run, setup = await self._journal.run(), self._setup
         facts: Facts | None = opening(self._journal.claim, run, setup.model, setup.tools.digest)
-        while facts is not None:
-            facts = await self._advance(facts)
+        async with following(self._told) as self._stop:
+            while facts is not None:
+                facts = await self._advance(facts)
 
     async def _advance(self, facts: Facts) -> Facts | None:
         """One round: facts that are not on disk yet go in, new ones come out; None when there is no more to do."""
@@ -121,13 +136,17 @@ class Orchestrator:
     # --- asking the model ---
 
     async def _ask(self, decision: Ask, run: RunFold, facts: Facts) -> Facts | None:
-        started = self._step_started(decision, run)
-        if not await self._append((*facts, started)):
+        started = self._take_begun(run)
+        if started is None:
+            started = self._step_started(decision, run)
+            if not await self._append((*facts, started)):
+                return _still_admitted(facts)
+        elif facts and not await self._append(facts):
             return _still_admitted(facts)
         thread = await self._journal.thread()
         now = thread.runs[self._journal.claim.run_id]
         request = build_request(thread, now, self._setup, with_tools=decision.with_tools, fence_word=new_fence_word())
-        asking = Asking(self._journal, self._kit.models, self._setup, self._kit.schemas, started)
+        asking = Asking(self._journal, self._kit.models, self._setup, self._kit.schemas, started, thread.last_sequence)
         heard = await asking.ask(request, self._stop, self._seconds_left(now))
         if heard.failure is not None:
             return await self._fail(Fail(heard.failure), heard.facts)
@@ -146,6 +165,11 @@ class Orchestrator:
         written = await compacting.compact(decision, thread.summary, step_id, new_fence_word(), self._stop, left)
         return () if await self._append(written) else _still_admitted(written)
 
+    def _take_begun(self, run: RunFold) -> StepStarted | None:
+        """The step that is begun already, once, if it is the one that the model is asked for now."""
+        begun, self._begun = self._begun, None
+        return begun if begun and run.step and run.step.message_id == begun.message_id else None
+
     def _step_started(self, decision: Ask, run: RunFold) -> StepStarted:
         message_id = MessageId(self._kit.ids.new("msg"))
         if decision.again and run.step is not None:
@@ -162,10 +186,8 @@ class Orchestrator:
     async def _pause(self, seconds: float, run: RunFold) -> None:
         """Wait before another attempt, unless the run is stopped or runs out of time first."""
         left = self._seconds_left(run)
-        try:
-            await asyncio.wait_for(self._stop.wait(), seconds if left is None else min(seconds, left))
-        except TimeoutError:
-            return
+        async with self._stop.within(left):
+            await asyncio.sleep(seconds)
 
     # --- tools ---
 
@@ -173,6 +195,7 @@ class Orchestrator:
         intents = self._performing.intents(run, decision.calls)
         if not await self._append((*facts, *intents)):
             return _still_admitted(facts)
+        failpoint("intent_committed")
         now = await self._journal.run()
         return await self._performing.perform(now, decision.calls, self._stop, self._seconds_left(now))
 

@@ -8,14 +8,18 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from heddle_core.clock import MICROS_PER_SECOND, Clock, Micros
+from heddle_core.failpoints import failpoint
 from heddle_core.ids import InputId, TenantId
+from heddle_core.values import value
 from heddle_runtime.orchestrator.call_rules import minted_input
 from heddle_runtime.orchestrator.decisions import ReadyCall
 from heddle_runtime.orchestrator.journal import Journal
 from heddle_runtime.orchestrator.setup import Setup
+from heddle_runtime.runs.claim import Claim
 from heddle_runtime.runs.content import Text
 from heddle_runtime.runs.inputs import InputKind, InputRequest
 from heddle_runtime.runs.state import InputState
+from heddle_runtime.runs.stop import Stop
 from heddle_runtime.threads.events import (
     InputRequested,
     Payload,
@@ -40,7 +44,15 @@ class Providers(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+class OwnLease(Protocol):
+    """The lease of the worker that performs."""
+
+    def require(self, claim: Claim) -> None:
+        """Raises StaleFence unless the lease under which `claim` is held still holds."""
+        ...
+
+
+@value
 class Performing:
     """The calls of one run, as its owner performs them."""
 
@@ -51,6 +63,7 @@ class Performing:
     clock: Clock
     token_secret: bytes
     """Key of the resolution tokens (SEMANTICS 2)."""
+    lease: OwnLease
 
     def intents(self, run: RunFold, ready: Sequence[ReadyCall]) -> tuple[ToolCallStarted, ...]:
         """What must be on disk before anything is sent."""
@@ -68,16 +81,18 @@ class Performing:
         )
 
     async def perform(
-        self, run: RunFold, ready: Sequence[ReadyCall], stop: asyncio.Event, seconds: float | None
+        self, run: RunFold, ready: Sequence[ReadyCall], stop: Stop, seconds: float | None
     ) -> tuple[Payload, ...]:
         """Send the calls together; results that come early are written at once, the last are returned.
 
         Args:
             run: the run, with its intents written.
             ready: the calls.
-            stop: set when the run is cancelled or handed over.
+            stop: tells when the run is cancelled or handed over.
             seconds: time left to the run, or None.
         """
+        if len(ready) == 1:
+            return await self._perform_one(run, ready[0], stop, seconds)
         tasks = {asyncio.create_task(self._perform_one(run, each, stop, seconds)) for each in ready}
         try:
             while True:
@@ -97,7 +112,7 @@ class Performing:
         return resolution_token(self.token_secret, tenant, input_id)
 
     async def _perform_one(
-        self, run: RunFold, ready: ReadyCall, stop: asyncio.Event, seconds: float | None
+        self, run: RunFold, ready: ReadyCall, stop: Stop, seconds: float | None
     ) -> tuple[Payload, ...]:
         claim = self.journal.claim
         provider = self.providers.provider(claim.tenant, ready.spec.provider_id)
@@ -105,7 +120,9 @@ class Performing:
             return (_completed(ready, ToolCallOutcome.ERROR, f"{ready.spec.path} is not served any more."),)
         reports = _Reports(self.journal, ready)
         invocation = self._invocation(run, ready, seconds)
+        self.lease.require(claim)
         outcome = await self.executor.perform(provider, invocation, report=reports.note, stop=stop)
+        failpoint("tool_done")
         await reports.finish()
         return self._facts(run, ready, outcome, invocation)
 

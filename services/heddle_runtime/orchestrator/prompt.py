@@ -6,6 +6,7 @@ Pure. The messages are always acceptable to a provider: every call is followed b
 import secrets
 from collections.abc import Iterable, Iterator
 
+from heddle_core.ids import RunId
 from heddle_runtime.models.port import (
     AssistantMessage,
     BinaryPart,
@@ -78,7 +79,7 @@ def declarations(setup: Setup) -> Iterator[ToolDeclaration]:
 
 def messages(thread: ThreadFold, run: RunFold, setup: Setup) -> Iterator[Message]:
     """The history within the window, then this run, then what the loop itself has to say."""
-    for exchange in window(thread.history, run, setup.history_window):
+    for exchange in window(thread.history, run.run_id, setup.history_window):
         yield from _exchange_messages(exchange.entries)
     planned = run.entries_planned if run.plan_approved else 0
     if planned:
@@ -92,12 +93,12 @@ def messages(thread: ThreadFold, run: RunFold, setup: Setup) -> Iterator[Message
         yield _said_by_runtime(_REVISE.format(wish=wish))
 
 
-def window(history: list[Exchange], run: RunFold, size: int) -> list[Exchange]:
+def window(history: list[Exchange], run_id: RunId, size: int) -> list[Exchange]:
     """The newest exchanges before this run that together hold at most `size` messages."""
     chosen: list[Exchange] = []
     left = size
     for exchange in reversed(history):
-        if exchange.run_id == run.run_id:
+        if exchange.run_id == run_id:
             continue
         left -= sum(1 for _ in exchange.messages)
         if left < 0:

@@ -1,10 +1,10 @@
 """What stays the same for a run while it is worked on: its agent, tools, bounds and words. Values and pure rules."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
 from heddle_core.ids import ThreadId
+from heddle_core.values import value
 from heddle_runtime.runs.agent import HISTORY_WINDOW, AgentSpec, ApprovalPolicy
 from heddle_runtime.runs.turn import ClientTool
 from heddle_runtime.runs.usage import Limits
@@ -19,7 +19,7 @@ ALWAYS_ASKED = (RiskClass.PUBLISH, RiskClass.SPEND)
 """Classes that a person approves call by call, never for a whole thread (SEMANTICS 27)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Defaults:
     """What holds where neither turn nor agent says anything; from the settings."""
 
@@ -30,7 +30,7 @@ class Defaults:
     """Reading tool calls of one run at the same time."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Setup:
     """A run's agent, tools and bounds."""
 

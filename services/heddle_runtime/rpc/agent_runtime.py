@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Protocol
 
 from heddle.runtime.v1 import agent_runtime_pb2 as pb
-from heddle.runtime.v1.stream_pb2 import StreamFrame
 from heddle_core.errors import RequestNotFound, invalid
 from heddle_core.ids import InputId, PrincipalId, RequestId, RunId, TenantId, ThreadId
+from heddle_core.values import value
 from heddle_grpc.authorization import Access, Rule, authorize
 from heddle_grpc.calls import Context, current
 from heddle_runtime.codec.codec import MAPPING
@@ -23,13 +22,13 @@ from heddle_runtime.lanes.ports import Toolbox
 from heddle_runtime.rpc.paging import ANSWER_BYTES
 from heddle_runtime.rpc.requests import caller, patience, request_key
 from heddle_runtime.rpc.scopes import READ, RUN
-from heddle_runtime.rpc.watching import Over, RunReads, Watching, run_is_over
+from heddle_runtime.rpc.watching import RunReads, Watching, run_is_over
 from heddle_runtime.runs.inputs import InputAnswer, InputProgress
 from heddle_runtime.runs.run import Run
 from heddle_runtime.runs.state import RunState
 from heddle_runtime.runs.turn import Turn
-from heddle_runtime.threads.follow import Reading
 from heddle_runtime.threads.log import ThreadLog
+from heddle_runtime.threads.reading import Reading
 
 NAME = "heddle.runtime.v1.AgentRuntime"
 
@@ -53,7 +52,7 @@ class TurnReads(RunReads, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AgentRuntimeServicer:
     """The five RPCs."""
 
@@ -80,16 +79,28 @@ class AgentRuntimeServicer:
 
     async def StartStreamingTurn(
         self, request: pb.StartStreamingTurnRequest, context: Context
-    ) -> AsyncGenerator[pb.StartStreamingTurnResponse]:
+    ) -> AsyncGenerator[bytes]:
         """Accept a turn or join one, and stream its run."""
         over = run_is_over(request.end_on_waiting if request.HasField("end_on_waiting") else True)
         if request.HasField("after_sequence"):
-            frames = self._join(caller(context), RequestId(request.request_id), request.after_sequence, over)
+            run = await self._joined(caller(context), RequestId(request.request_id))
         else:
-            frames = self._start(self._asked("StartStreamingTurn", request), over)
-        async with aclosing(frames) as frames:
+            asked = self._asked("StartStreamingTurn", request)
+            tenant, thread_id = asked.caller.tenant, self.turns.thread_id_for(asked)
+            with self.watching.followers.join(tenant, thread_id) as follower:
+                accepted = await self.turns.start(asked, thread_id)
+                run = accepted.run
+                if accepted.disposition in (Disposition.STARTED, Disposition.QUEUED):
+                    before = run.request_sequence - 1
+                    reading = Reading(self.reads, follower, (tenant, thread_id), before, run.run_id)
+                    opening = await reading.open(known_head=before)
+                    async with aclosing(self.watching.streams.frames(reading, follower, opening, over=over)) as frames:
+                        async for frame in frames:
+                            yield frame
+                    return
+        async with aclosing(self.watching.run(run, request.after_sequence, over)) as frames:
             async for frame in frames:
-                yield pb.StartStreamingTurnResponse(frame=frame)
+                yield frame
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         """Stop a run and its children."""
@@ -132,7 +143,10 @@ class AgentRuntimeServicer:
         window = request.message_window if request.HasField("message_window") else None
         if window is not None and not 0 <= window <= 100:
             raise invalid("message_window", "0 to 100")
-        snapshot = snapshot_message(fold, read_mask=request.read_mask.paths, message_window=window)
+        mask = request.read_mask.paths
+        tells_thread = not mask or "thread" in mask or "*" in mask
+        first = (await self.reads.log_bounds(tenant, thread_id))[1] if tells_thread else 1
+        snapshot = snapshot_message(fold, read_mask=mask, message_window=window, first_sequence=first)
         cut(snapshot, ANSWER_BYTES, f"the events of thread {thread_id}: call ListEvents or ListMessages")
         return pb.GetSnapshotResponse(snapshot=snapshot)
 
@@ -146,30 +160,11 @@ class AgentRuntimeServicer:
             etag=request.etag,
         )
 
-    async def _start(self, asked: IncomingTurn, over: Over) -> AsyncGenerator[StreamFrame]:
-        tenant, thread_id = asked.caller.tenant, self.turns.thread_id_for(asked)
-        with self.watching.followers.join(tenant, thread_id) as follower:
-            accepted = await self.turns.start(asked, thread_id)
-            run = accepted.run
-            if accepted.disposition in (Disposition.STARTED, Disposition.QUEUED):
-                reading = Reading(self.reads, follower, (tenant, thread_id), run.request_sequence - 1, run.run_id)
-                opening = await reading.open(known_head=run.request_sequence - 1)
-                async with aclosing(self.watching.streams.frames(reading, follower, opening, over=over)) as frames:
-                    async for frame in frames:
-                        yield frame
-                return
-        async with aclosing(self.watching.run(run, 0, over)) as frames:
-            async for frame in frames:
-                yield frame
-
-    async def _join(self, who: Caller, request_id: RequestId, after: int, over: Over) -> AsyncGenerator[StreamFrame]:
+    async def _joined(self, who: Caller, request_id: RequestId) -> Run:
         found = await self.reads.find_turn(who.tenant, who.actor.principal, request_id)
         if found is None:
             raise RequestNotFound(request_id)
-        run = await self.reads.get_run(who.tenant, found[0])
-        async with aclosing(self.watching.run(run, after, over)) as frames:
-            async for frame in frames:
-                yield frame
+        return await self.reads.get_run(who.tenant, found[0])
 
 
 def start_response(accepted: Accepted, run: Run) -> pb.StartTurnResponse:
@@ -192,6 +187,7 @@ def estimate_response(would: Estimate) -> pb.StartTurnResponse:
             tools=would.tools,
             input_tokens=would.input_tokens,
             limits=MAPPING.encode(would.limits),
+            tool_paths=would.tool_paths,
         ),
     )
 

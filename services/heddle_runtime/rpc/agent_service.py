@@ -1,12 +1,13 @@
 """AgentService as gRPC sees it: decode, hand to the facade, encode. Nothing is decided here."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from heddle.runtime.v1 import agent_pb2
 from heddle.runtime.v1 import agent_service_pb2 as pb
 from heddle_core.errors import InvalidField, invalid
 from heddle_core.faults import Violation
+from heddle_core.values import value
 from heddle_grpc import calls
 from heddle_grpc.authorization import Rule
 from heddle_grpc.calls import Context
@@ -58,7 +59,7 @@ MOST_WINDOW = 200
 _SPEC = tuple(field.name for field in fields(AgentSpec))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AgentServicer:
     """Agents, models, and what this server is."""
 

@@ -1,28 +1,35 @@
 """A reader's batches as frames of the contract, and the life of a stream: replay, live, checkpoints, its end."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from enum import Enum
+from itertools import groupby
 from random import Random
 
 from heddle.runtime.v1 import stream_pb2
+from heddle.runtime.v1.stream_pb2 import StreamFrame
 from heddle_core.errors import Draining, SlowReader, StreamRotated
 from heddle_core.ids import ThreadId
+from heddle_core.values import value
 from heddle_grpc.drain import Drain
-from heddle_runtime.codec.codec import fill_event_message
+from heddle_runtime.codec.codec import event_message
 from heddle_runtime.codec.cuts import cut
-from heddle_runtime.threads.deltas import Delta
+from heddle_runtime.rpc import frame_bytes
+from heddle_runtime.rpc.frame_bytes import response
 from heddle_runtime.threads.events import Event
-from heddle_runtime.threads.follow import Batch, Follower, Item, Opening, Reading
-
-Frame = stream_pb2.StreamFrame
+from heddle_runtime.threads.follow import Follower, Item
+from heddle_runtime.threads.reading import Batch, Opening, Reading
 
 FRAME_BYTES = 2 * 1024 * 1024
 """A frame is closed before it holds more; an event that is larger by itself is cut (SEMANTICS 24)."""
 
+DELTA_CHARACTERS = FRAME_BYTES // 8
+"""Words that are longer travel as several deltas; a character takes up to 4 bytes."""
 
-@dataclass(frozen=True, slots=True)
+
+@value
 class StreamSettings:
     """How long streams live."""
 
@@ -31,7 +38,7 @@ class StreamSettings:
     """Give or take a tenth, so that readers do not all come back at once (SEMANTICS 23)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Streams:
     """Turns readings into frames."""
 
@@ -48,8 +55,8 @@ class Streams:
         over: Callable[[Iterable[Item], bool], bool],
         deltas: bool = True,
         settled: bool = False,
-    ) -> AsyncGenerator[Frame]:
-        """Frames from the reading's cursor on.
+    ) -> AsyncGenerator[bytes]:
+        """Frames from the reading's cursor on, each as the bytes of a response.
 
         Args:
             reading: where the reader stands.
@@ -74,129 +81,149 @@ class Streams:
                 return
         if opening.head_sequence and not opening.fresh:
             yield _checkpoint(reading.cursor)
-        async for frame in self._live(reading, follower, opening, over, deltas):
-            yield frame
-
-    async def _live(
-        self,
-        reading: Reading,
-        follower: Follower,
-        opening: Opening,
-        over: Callable[[Iterable[Item], bool], bool],
-        deltas: bool,
-    ) -> AsyncGenerator[Frame]:
-        loop = asyncio.get_running_loop()
-        lifetime = self.settings.rotate_after.total_seconds() * self.random.uniform(0.9, 1.1)
-        until = loop.time() + lifetime
-        with self.drain.ringing(follower.doorbell):
+        doorbell = follower.doorbell
+        with self.drain.ringing(doorbell), self._alarm(doorbell) as alarm:
             while True:
-                rung = await _rung(follower.doorbell, min(self.settings.checkpoint_every.total_seconds(), lifetime))
+                await doorbell.wait()
                 try:
                     batch = reading.take()
                 except SlowReader:
                     yield _closing(stream_pb2.CLOSING_REASON_SLOW_READER, reading.cursor)
                     raise
-                for frame in _frames(opening.thread_id, batch, deltas):
-                    yield frame
-                if batch.items and over(batch.items, True):
-                    yield _closing(stream_pb2.CLOSING_REASON_SETTLED, reading.cursor)
-                    return
+                sent = bool(batch.items)
+                while True:
+                    for frame in _frames(opening.thread_id, batch, deltas):
+                        yield frame
+                    if over(batch.items, batch.caught_up):
+                        yield _closing(stream_pb2.CLOSING_REASON_SETTLED, reading.cursor)
+                        return
+                    if batch.caught_up:
+                        break
+                    batch = await reading.read_on()  # other processes have written, too
+                    sent = sent or bool(batch.items)
                 if self.drain.started.is_set():
                     yield _closing(stream_pb2.CLOSING_REASON_DRAINING, reading.cursor)
                     raise Draining
-                if loop.time() >= until:
-                    yield _closing(stream_pb2.CLOSING_REASON_ROTATED, reading.cursor)
-                    raise StreamRotated(reading.cursor)
-                if not rung:
-                    yield _checkpoint(reading.cursor)
+                match alarm.due(sent=sent):
+                    case _Due.ROTATION:
+                        yield _closing(stream_pb2.CLOSING_REASON_ROTATED, reading.cursor)
+                        raise StreamRotated(reading.cursor)
+                    case _Due.CHECKPOINT:
+                        yield _checkpoint(reading.cursor)
+                    case None:
+                        pass
+
+    @contextmanager
+    def _alarm(self, doorbell: asyncio.Event) -> Generator["_Alarm"]:
+        lifetime = self.settings.rotate_after.total_seconds() * self.random.uniform(0.9, 1.1)
+        alarm = _Alarm(doorbell, self.settings.checkpoint_every.total_seconds(), lifetime)
+        try:
+            yield alarm
+        finally:
+            alarm.cancel()
 
 
-async def _rung(doorbell: asyncio.Event, seconds: float) -> bool:
-    if doorbell.is_set():
-        return True
-    try:
-        async with asyncio.timeout(seconds):
-            await doorbell.wait()
-    except TimeoutError:
-        return False
-    return True
+class _Due(Enum):
+    CHECKPOINT = "checkpoint"
+    ROTATION = "rotation"
 
 
-def _opened(opening: Opening) -> Frame:
-    return Frame(
-        opened=stream_pb2.Opened(
-            thread_id=opening.thread_id, run_id=opening.run_id, head_sequence=opening.head_sequence
+class _Alarm:
+    """Rings when a stream has been silent for long, or is old. One timer at a time, however often the bell rings."""
+
+    def __init__(self, doorbell: asyncio.Event, silence: float, lifetime: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._doorbell = doorbell
+        self._silence = silence
+        self._silent_since = self._loop.time()
+        self._end = self._silent_since + lifetime
+        self._struck = False
+        self._timer = self._next()
+
+    def due(self, *, sent: bool) -> _Due | None:
+        """What the stream has to do now, given whether it has just sent something."""
+        now = self._loop.time()
+        if sent:
+            self._silent_since = now
+        if not self._struck:
+            return None
+        self._struck = False
+        checkpoint = now >= self._silent_since + self._silence - _EARLY
+        if checkpoint:
+            self._silent_since = now
+        self._timer = self._next()
+        if now >= self._end - _EARLY:
+            return _Due.ROTATION
+        return _Due.CHECKPOINT if checkpoint else None
+
+    def cancel(self) -> None:
+        """Ring no more."""
+        self._timer.cancel()
+
+    def _next(self) -> asyncio.TimerHandle:
+        return self._loop.call_at(min(self._silent_since + self._silence, self._end), self._strike)
+
+    def _strike(self) -> None:
+        self._struck = True
+        self._doorbell.set()
+
+
+_EARLY = 0.001
+"""Seconds: the event loop's timers may ring by its clock's resolution too soon."""
+
+
+def _opened(opening: Opening) -> bytes:
+    return response(
+        StreamFrame(
+            opened=stream_pb2.Opened(
+                thread_id=opening.thread_id, run_id=opening.run_id, head_sequence=opening.head_sequence
+            )
         )
     )
 
 
-def _checkpoint(sequence: int) -> Frame:
-    return Frame(checkpoint=stream_pb2.Checkpoint(sequence=sequence, caught_up=True))
+def _checkpoint(sequence: int) -> bytes:
+    return response(StreamFrame(checkpoint=stream_pb2.Checkpoint(sequence=sequence, caught_up=True)))
 
 
-def _closing(reason: stream_pb2.ClosingReason.ValueType, sequence: int) -> Frame:
-    return Frame(closing=stream_pb2.Closing(reason=reason, resume_after_sequence=sequence))
+def _closing(reason: stream_pb2.ClosingReason.ValueType, sequence: int) -> bytes:
+    return response(StreamFrame(closing=stream_pb2.Closing(reason=reason, resume_after_sequence=sequence)))
 
 
-def _frames(thread_id: ThreadId, batch: Batch, deltas: bool) -> Iterator[Frame]:
+def _frames(thread_id: ThreadId, batch: Batch, deltas: bool) -> Iterator[bytes]:
     """Frames of a batch: neighbours of one kind travel together, as far as a frame's size allows."""
-    events: list[Event] = []
-    words: list[Delta] = []
-    size = 0
-    for item in batch.items:
+    for are_events, items in groupby(batch.items, key=_is_event):
+        if not are_events and not deltas:
+            continue
+        frame_of = frame_bytes.event_response if are_events else frame_bytes.delta_response
+        waiting: list[bytes] = []
+        size = 0
+        for encoded in _encoded(thread_id, items):
+            if waiting and size + len(encoded) > FRAME_BYTES:
+                yield frame_of(waiting)
+                waiting, size = [], 0
+            waiting.append(encoded)
+            size += len(encoded)
+        yield frame_of(waiting)
+
+
+def _is_event(item: Item) -> bool:
+    return isinstance(item, Event)
+
+
+def _encoded(thread_id: ThreadId, items: Iterable[Item]) -> Iterator[bytes]:
+    for item in items:
         if isinstance(item, Event):
-            if words:
-                yield _delta_frame(words)
-                words, size = [], 0
-            if events and size + len(item.raw) > FRAME_BYTES:
-                yield _event_frame(thread_id, events)
-                events, size = [], 0
-            events.append(item)
-            size += len(item.raw) + 256
-        elif deltas:
-            if events:
-                yield _event_frame(thread_id, events)
-                events, size = [], 0
-            words.append(item)
-            size += len(item.text) + 256
-        if size > FRAME_BYTES:
-            yield _event_frame(thread_id, events) if events else _delta_frame(words)
-            events, words, size = [], [], 0
-    if events:
-        yield _event_frame(thread_id, events)
-    if words:
-        yield _delta_frame(words)
+            yield _event(thread_id, item)
+        elif len(item.text) <= DELTA_CHARACTERS:
+            yield frame_bytes.delta(item)
+        else:
+            yield from map(frame_bytes.delta, item.parts(DELTA_CHARACTERS))
 
 
-def _event_frame(thread_id: ThreadId, events: Iterable[Event]) -> Frame:
-    frame = Frame()
-    batch = frame.events.events
-    for each in events:
-        message = batch.add()  # filled in its place: a message that is handed to another is copied, deep
-        fill_event_message(message, thread_id, each)
-        if len(each.raw) > FRAME_BYTES:
-            whole = f"event {each.sequence} of thread {thread_id}: call ListEvents with include_raw"
-            cut(message, FRAME_BYTES, whole)
-    return frame
-
-
-def _delta_frame(words: Iterable[Delta]) -> Frame:
-    return Frame(
-        deltas=stream_pb2.DeltaBatch(
-            deltas=[
-                stream_pb2.Delta(
-                    run_id=each.run_id,
-                    step_id=each.step_id,
-                    attempt=each.attempt,
-                    message_id=each.message_id,
-                    channel=stream_pb2.DeltaChannel.ValueType(each.channel),
-                    call_id=each.call_id,
-                    offset=each.offset,
-                    text=each.text,
-                    after_sequence=each.after_sequence,
-                    reset=each.reset,
-                )
-                for each in words
-            ]
-        )
-    )
+def _event(thread_id: ThreadId, event: Event) -> bytes:
+    if len(event.raw) <= FRAME_BYTES:
+        return frame_bytes.event(thread_id, event)
+    message = event_message(thread_id, event)
+    cut(message, FRAME_BYTES, f"event {event.sequence} of thread {thread_id}: call ListEvents with include_raw")
+    return message.SerializeToString()

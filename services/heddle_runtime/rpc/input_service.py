@@ -1,10 +1,10 @@
 """InputService as gRPC sees it: decode, hand to the facade, encode. Nothing is decided here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from heddle.runtime.v1 import input_service_pb2 as pb
 from heddle_core.ids import InputId, RunId, ThreadId
+from heddle_core.values import value
 from heddle_grpc.authorization import Rule
 from heddle_grpc.calls import Context
 from heddle_runtime.codec.views import input_message
@@ -22,7 +22,7 @@ RULES: Mapping[str, Rule] = {"GetInput": READ, "ListInputs": READ}
 """Which scope each RPC asks for."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InputServicer:
     """The inbox."""
 

@@ -4,13 +4,13 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from google.protobuf.message import Message
 
 from heddle_core.errors import InvalidField, invalid
 from heddle_core.ids import TenantId
+from heddle_core.values import value
 from heddle_runtime.codec.cuts import cut
 from heddle_runtime.facade.page_commands import Cursor, Listing, Page
 from heddle_runtime.rpc.requests import fingerprint
@@ -28,7 +28,7 @@ _LONGEST_TOKEN = 4_096
 _CHECK_BYTES = 12
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PageOf(Generic[M]):
     """What an answer of a List holds."""
 

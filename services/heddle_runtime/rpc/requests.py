@@ -11,6 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from heddle_core.errors import invalid
+from heddle_core.failpoints import failpoint
 from heddle_core.ids import RequestId
 from heddle_grpc import calls
 from heddle_runtime.facade.commands import Caller, RequestKey
@@ -55,6 +56,7 @@ def patience(wait_seconds: int) -> timedelta:
 def request_key(method: str, request: Message) -> RequestKey:
     """What makes `request`, sent to the RPC `method` by its short name, the same request as another."""
     named: Any = request
+    failpoint("request_decoded")
     return RequestKey(_SAME_METHOD.get(method, method), RequestId(named.request_id), fingerprint(request))
 
 

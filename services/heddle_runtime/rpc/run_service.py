@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from heddle.runtime.v1 import agent_runtime_pb2
 from heddle.runtime.v1 import run_service_pb2 as pb
 from heddle_core.errors import invalid
 from heddle_core.ids import RunId, ThreadId
+from heddle_core.values import value
 from heddle_grpc.authorization import Rule
 from heddle_grpc.calls import Context
 from heddle_runtime.codec.codec import MAPPING, part_value
@@ -41,7 +41,7 @@ RULES: Mapping[str, Rule] = {
 _ORDERS = ("create_time desc", "create_time")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunServicer:
     """Runs."""
 
@@ -76,13 +76,13 @@ class RunServicer:
         run = await self.runs.wait(caller(context).tenant, RunId(request.run_id), wait)
         return pb.WaitRunResponse(run=run_message(run))
 
-    async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncGenerator[pb.WatchRunResponse]:
+    async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncGenerator[bytes]:
         """A run from a cursor, until it settles or waits."""
         run = await self.runs.source.get_run(caller(context).tenant, RunId(request.run_id))
         over = run_is_over(request.end_on_waiting if request.HasField("end_on_waiting") else True)
         async with aclosing(self.watching.run(run, request.after_sequence, over)) as frames:
             async for frame in frames:
-                yield pb.WatchRunResponse(frame=frame)
+                yield frame
 
     async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> pb.RetryRunResponse:
         """Start the turn of an ended run again."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -11,6 +11,7 @@ from heddle.runtime.v1 import thread_service_pb2 as pb
 from heddle_core.errors import InvalidField, invalid
 from heddle_core.faults import Violation
 from heddle_core.ids import MessageId, RunId, ThreadId
+from heddle_core.values import value
 from heddle_grpc.authorization import Rule
 from heddle_grpc.calls import Context
 from heddle_runtime.codec.codec import MAPPING, event_message
@@ -62,7 +63,7 @@ MOST_CONTEXT = 65_536
 _SETTINGS = tuple(field.name for field in fields(ThreadSettings))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThreadServicer:
     """Conversations."""
 
@@ -206,15 +207,13 @@ class ThreadServicer:
             response.next_after_sequence = max(last, response.next_after_sequence)
         return response
 
-    async def WatchThread(
-        self, request: pb.WatchThreadRequest, context: Context
-    ) -> AsyncGenerator[pb.WatchThreadResponse]:
+    async def WatchThread(self, request: pb.WatchThreadRequest, context: Context) -> AsyncGenerator[bytes]:
         """A thread from a cursor, then live."""
         tenant, thread_id = caller(context).tenant, ThreadId(request.thread_id)
         deltas = request.deltas if request.HasField("deltas") else True
         async with aclosing(self.watching.thread(tenant, thread_id, request.after_sequence, deltas=deltas)) as frames:
             async for frame in frames:
-                yield pb.WatchThreadResponse(frame=frame)
+                yield frame
 
     async def WatchThreads(
         self, request: pb.WatchThreadsRequest, context: Context

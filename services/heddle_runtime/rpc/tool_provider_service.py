@@ -1,12 +1,12 @@
 """ToolProviderService as gRPC sees it: decode, hand to the facade, encode. Nothing is decided here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from heddle.runtime.v1 import agent_pb2
 from heddle.runtime.v1 import tool_provider_service_pb2 as pb
 from heddle_core.errors import invalid
 from heddle_core.ids import is_id
+from heddle_core.values import value
 from heddle_grpc.authorization import Rule
 from heddle_grpc.calls import Context
 from heddle_runtime.codec.agents import offered_tool_message, provider_message
@@ -43,7 +43,7 @@ _CHANGEABLE = ("grpc_target", "allowed_tools")
 _MOST_TARGET = 256
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolProviderServicer:
     """Where agents' tools come from."""
 

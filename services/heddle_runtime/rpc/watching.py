@@ -2,21 +2,34 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Protocol
 
-from heddle.runtime.v1.stream_pb2 import StreamFrame
 from heddle_core.clock import Micros
 from heddle_core.errors import invalid
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.values import value
 from heddle_runtime.rpc.frames import Streams
 from heddle_runtime.runs.run import Run
 from heddle_runtime.runs.state import RunState
-from heddle_runtime.threads.events import RUN_ENDS, Event, InputResolved, RunCancelRequested, RunResumed, RunWaiting
-from heddle_runtime.threads.follow import EventSource, Followers, Item, Reading
+from heddle_runtime.threads.events import (
+    RUN_ENDS,
+    Event,
+    InputResolved,
+    RunCancelled,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunResumed,
+    RunWaiting,
+)
+from heddle_runtime.threads.follow import Followers, Item
+from heddle_runtime.threads.reading import EventSource, Reading
 
 Over = Callable[[Iterable[Item], bool], bool]
 """Whether a stream is over behind some items and all before them, given whether they reach the log's end."""
+
+_DECISIVE = frozenset((*RUN_ENDS, RunWaiting, InputResolved, RunResumed, RunCancelRequested))
+"""Kinds that say whether a run's stream goes on."""
 
 _WAITS = Event(0, RunId(""), Micros(0), RunWaiting(("any",)))
 
@@ -29,7 +42,7 @@ class RunReads(EventSource, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Watching:
     """Opens streams over the log."""
 
@@ -37,9 +50,7 @@ class Watching:
     followers: Followers
     streams: Streams
 
-    async def thread(
-        self, tenant: TenantId, thread_id: ThreadId, after: int, *, deltas: bool
-    ) -> AsyncGenerator[StreamFrame]:
+    async def thread(self, tenant: TenantId, thread_id: ThreadId, after: int, *, deltas: bool) -> AsyncGenerator[bytes]:
         """A whole thread, until the reader leaves.
 
         Raises:
@@ -55,7 +66,7 @@ class Watching:
                 async for frame in frames:
                     yield frame
 
-    async def run(self, run: Run, after: int, over: Over) -> AsyncGenerator[StreamFrame]:
+    async def run(self, run: Run, after: int, over: Over) -> AsyncGenerator[bytes]:
         """One run; where it has settled before the cursor, the stream ends at once.
 
         Raises:
@@ -88,14 +99,16 @@ def run_is_over(end_on_waiting: bool) -> Over:
     def over(items: Iterable[Item], caught_up: bool) -> bool:
         nonlocal waits_for
         for item in items:
-            match item:
-                case Event(payload=payload) if isinstance(payload, RUN_ENDS):
+            if not isinstance(item, Event) or type(item.payload) not in _DECISIVE:
+                continue
+            match item.payload:
+                case RunCompleted() | RunFailed() | RunCancelled():
                     return True
-                case Event(payload=RunWaiting(input_ids)):
+                case RunWaiting(input_ids):
                     waits_for = set(input_ids)
-                case Event(payload=InputResolved(input_id)):
+                case InputResolved(input_id):
                     waits_for.discard(input_id)
-                case Event(payload=RunResumed() | RunCancelRequested()):
+                case RunResumed() | RunCancelRequested():
                     waits_for = set()
                 case _:
                     pass

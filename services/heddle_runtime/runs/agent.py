@@ -1,9 +1,9 @@
 """What an agent is: instructions, model, tools and bounds, at a version. Values only."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from heddle_core.clock import Micros
+from heddle_core.values import value
 from heddle_runtime.runs.usage import Limits
 
 HISTORY_WINDOW = 20
@@ -19,7 +19,7 @@ class ApprovalPolicy(IntEnum):
     ALWAYS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AgentSpec:
     """What an agent is."""
 
@@ -36,7 +36,7 @@ class AgentSpec:
     """Messages of history that the model sees; zero: `HISTORY_WINDOW`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Agent:
     """An agent at one of its versions."""
 
@@ -52,7 +52,7 @@ class Agent:
     built_in: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResolvedAgent:
     """The agent that answers a turn, pinned to a version."""
 

@@ -1,11 +1,10 @@
 """What a worker holds while it works on a run. Values only."""
 
-from dataclasses import dataclass
-
 from heddle_core.ids import RunId, TenantId, ThreadId, WorkerId
+from heddle_core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claim:
     """A run that a worker holds, under a fence."""
 

@@ -1,18 +1,17 @@
 """What messages are made of, and who does things. Values only."""
 
-from dataclasses import dataclass
-
 from heddle_core.ids import PrincipalId
+from heddle_core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Text:
     """Plain text."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InlineData:
     """Bytes carried inside a message, with their IANA media type."""
 
@@ -21,7 +20,7 @@ class InlineData:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AssetReference:
     """A reference to an asset that is stored elsewhere."""
 
@@ -30,7 +29,7 @@ class AssetReference:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Json:
     """A JSON value as text."""
 
@@ -54,7 +53,7 @@ def plain_text(parts: Parts) -> str:
     return "\n".join(words)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Actor:
     """Somebody who did something. An empty principal is the runtime itself."""
 

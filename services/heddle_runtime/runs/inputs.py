@@ -1,10 +1,10 @@
 """What a run asks of people and services, and what they answer. Values only."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from heddle_core.clock import Micros
 from heddle_core.ids import CallId, InputId, RunId, ThreadId
+from heddle_core.values import value
 from heddle_runtime.runs.content import Actor, Parts
 from heddle_runtime.runs.state import InputState
 
@@ -39,7 +39,7 @@ class InputDecision(IntEnum):
     DENY = 3
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InputOption:
     """One choice of a question."""
 
@@ -49,7 +49,7 @@ class InputOption:
     recommended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InputAnswer:
     """An answer to an input."""
 
@@ -64,7 +64,7 @@ class InputAnswer:
     plan_version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InputProgress:
     """How far the work behind an input is, from 0 to 1."""
 
@@ -72,7 +72,7 @@ class InputProgress:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InputRequest:
     """What a run asked, and what was answered."""
 

@@ -1,11 +1,11 @@
 """A run as its row tells of it, and how runs end. Values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 
 from heddle_core.clock import Micros
 from heddle_core.ids import MessageId, RequestId, RunId, TenantId, ThreadId, WorkerId
+from heddle_core.values import value
 from heddle_runtime.runs.content import Actor, Parts
 from heddle_runtime.runs.state import RunState
 from heddle_runtime.runs.turn import AgentReference, Trigger, TurnMode
@@ -53,7 +53,7 @@ class FinishReason(IntEnum):
     OTHER = 7
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunFailure:
     """Why a run gave up, with words for people."""
 
@@ -61,7 +61,7 @@ class RunFailure:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunResult:
     """What a run answered."""
 
@@ -72,7 +72,7 @@ class RunResult:
     usage: Usage = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Run:
     """One execution of a turn, as stored."""
 

@@ -1,11 +1,12 @@
 """What a client asks for: a turn and its parts. Values only; defaults are those of the contract."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
 from heddle_core.clock import Micros
 from heddle_core.ids import MessageId, RunId
+from heddle_core.values import value
 from heddle_runtime.runs.content import Parts
 from heddle_runtime.runs.usage import Limits
 
@@ -43,7 +44,7 @@ class TriggerKind(IntEnum):
     A2A = 8
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Trigger:
     """What caused a turn, and which one of its kind."""
 
@@ -51,7 +52,7 @@ class Trigger:
     reference: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ParentReference:
     """The run that starts this one as its child."""
 
@@ -65,7 +66,7 @@ class ParentReference:
         return self.cascade is not False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AgentReference:
     """An agent at a version; version zero is the newest."""
 
@@ -73,7 +74,7 @@ class AgentReference:
     version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResponseFormat:
     """The JSON Schema that an answer must satisfy."""
 
@@ -81,7 +82,7 @@ class ResponseFormat:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContextItem:
     """Something the agent should know that is data, never instructions."""
 
@@ -91,7 +92,7 @@ class ContextItem:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClientTool:
     """A tool that the client of the turn performs itself."""
 
@@ -100,7 +101,7 @@ class ClientTool:
     parameters_json: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Turn:
     """A request to act on a thread."""
 

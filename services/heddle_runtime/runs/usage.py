@@ -1,14 +1,16 @@
 """What work consumes and how much it may: sums and bounds. Pure arithmetic."""
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any, NewType, Self
+
+from heddle_core.values import value
 
 MicroUsd = NewType("MicroUsd", int)
 """Money in millionths of a US dollar. Integers, because budgets are compared and summed."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """Tokens, calls and money that were used. Cached tokens are part of input, reasoning tokens of output."""
 
@@ -40,7 +42,7 @@ class Usage:
 NOTHING = Usage()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Limits:
     """Upper bounds of one run. Zero means: not bounded here."""
 
@@ -62,7 +64,7 @@ class Limits:
         return Limits(**chosen)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Exhausted:
     """A bound that is used up, with both figures in the bound's unit."""
 

@@ -140,9 +140,15 @@ def archive_agent(writer: LogWriter, command: ArchiveAgent) -> Agent:
 
 def _get_locked(tx: Transaction, tenant: TenantId, agent_id: str) -> Agent:
     """The newest version, kept from others until the commit. Raises AgentNotFound."""
+    # They all lock the oldest one: the newest is not the same for whoever comes second.
+    tx.row(
+        f"SELECT 1 FROM agents WHERE tenant = :tenant AND agent_id = :agent ORDER BY version LIMIT 1{tx.row_lock}",
+        tenant=tenant,
+        agent=agent_id,
+    )
     row = tx.row(
         f"SELECT {_COLUMNS} FROM agents a WHERE a.tenant = :tenant AND a.agent_id = :agent"
-        f" ORDER BY a.version DESC LIMIT 1{tx.row_lock}",
+        " ORDER BY a.version DESC LIMIT 1",
         tenant=tenant,
         agent=agent_id,
     )

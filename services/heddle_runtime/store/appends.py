@@ -1,9 +1,8 @@
 """How the owner of a run writes: fenced, in the expected state, at most once per append number (SEMANTICS 13)."""
 
-from dataclasses import dataclass
-
 from heddle_core.errors import RunNotFound, StaleFence
 from heddle_core.ids import RunId
+from heddle_core.values import value
 from heddle_runtime.codec.codec import MAPPING
 from heddle_runtime.runs.state import InputState, RunState, Transition, advance
 from heddle_runtime.store.families import settle_child
@@ -13,6 +12,7 @@ from heddle_runtime.store.run_rows import get_run
 from heddle_runtime.threads.accounting import ENDS, admitted_after_cancel
 from heddle_runtime.threads.append import Appended, AppendOutcome, CancelledMeanwhile, Overtaken, OwnerAppend
 from heddle_runtime.threads.events import (
+    Event,
     InputRequested,
     InputResolved,
     Payload,
@@ -35,9 +35,10 @@ def append(writer: LogWriter, command: OwnerAppend, drafts: tuple[Draft, ...]) -
     run, number = _owned(writer, command)
     if number >= command.number:
         return _applied_before(writer, command, head)
+    missed = _written_by_others(writer, command, head)
     if run.cancel_sequence and not all(admitted_after_cancel(each) for each in command.payloads):
         return CancelledMeanwhile(run.cancel_sequence)
-    if command.decisive and _overtaken(writer, command, head):
+    if command.decisive and any(event.run_id == run.run_id for event in missed):
         return Overtaken(head.last_sequence)
     state = _state_after(run.state, command.payloads)
     if state.terminal and head.lane_run_id == run.run_id:
@@ -47,32 +48,33 @@ def append(writer: LogWriter, command: OwnerAppend, drafts: tuple[Draft, ...]) -
     for payload in command.payloads:
         _project(writer, command, payload)
     if state.terminal:
-        ended = get_run(writer.tx, head.tenant, run.run_id)
-        close_inputs(writer.tx, ended)
-        settle_child(writer, ended, state)
+        close_inputs(writer.tx, head.tenant, run.run_id)
+        if run.parent_run_id:
+            settle_child(writer, get_run(writer.tx, head.tenant, run.run_id), state)
     return Appended(events)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Owned:
     """What an append must know of its run; reading all of it each time would cost more than writing."""
 
     run_id: RunId
     state: RunState
     cancel_sequence: int
+    parent_run_id: RunId
 
 
 def _owned(writer: LogWriter, command: OwnerAppend) -> tuple[_Owned, int]:
     claim = command.claim
     row = writer.tx.row(
-        "SELECT state, cancel_sequence, fence, append_number FROM runs WHERE tenant = :tenant AND run_id = :run"
-        f"{writer.tx.row_lock}",
+        "SELECT state, cancel_sequence, parent_run_id, fence, append_number FROM runs"
+        f" WHERE tenant = :tenant AND run_id = :run{writer.tx.row_lock}",
         tenant=claim.tenant,
         run=claim.run_id,
     )
     if row is None:
         raise RunNotFound(claim.run_id)
-    run, fence, number = _Owned(claim.run_id, RunState(row[0]), row[1]), row[2], row[3]
+    run, fence, number = _Owned(claim.run_id, RunState(row[0]), row[1], RunId(row[2])), row[3], row[4]
     if fence != claim.fence or (run.state is not RunState.RUNNING and number < command.number):
         raise StaleFence(claim.run_id, claim.fence)
     return run, number
@@ -84,17 +86,13 @@ def _applied_before(writer: LogWriter, command: OwnerAppend, head: Head) -> Appe
     return Appended(events)
 
 
-def _overtaken(writer: LogWriter, command: OwnerAppend, head: Head) -> bool:
+def _written_by_others(writer: LogWriter, command: OwnerAppend, head: Head) -> tuple[Event, ...]:
+    """What the owner has not seen yet; it is told of it, so that its fold skips nothing (SEMANTICS 34)."""
     if head.last_sequence == command.known_sequence:
-        return False
-    row = writer.tx.row(
-        "SELECT 1 FROM events WHERE tenant = :tenant AND thread_id = :thread AND sequence > :known AND run_id = :run",
-        tenant=head.tenant,
-        thread=head.thread_id,
-        known=command.known_sequence,
-        run=command.claim.run_id,
-    )
-    return row is not None
+        return ()
+    missed = read_events(writer.tx, head.tenant, head.thread_id, command.known_sequence, head.last_sequence)
+    writer.committed.append(Committed(head.tenant, head.thread_id, missed, by_others=True))
+    return missed
 
 
 def _state_after(state: RunState, payloads: tuple[Payload, ...]) -> RunState:

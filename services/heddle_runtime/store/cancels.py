@@ -57,6 +57,9 @@ def mark_cancelled(
     if run.state.terminal or run.cancel_sequence:
         return CancelledRun(run.run_id, run.thread_id, run.cancel_sequence)
     head = head or writer.lock(run.tenant, run.thread_id)
+    run = _locked(writer, run)
+    if run.state.terminal or run.cancel_sequence:
+        return CancelledRun(run.run_id, run.thread_id, run.cancel_sequence)
     drafts = [draft(run.run_id, RunCancelRequested(cause, actor, note))]
     sequence = head.last_sequence + 1
     state, ended = run.state, 0
@@ -91,12 +94,24 @@ def mark_cancelled(
     return CancelledRun(run.run_id, run.thread_id, sequence)
 
 
+def _locked(writer: LogWriter, run: Run) -> Run:
+    """The run as it is now that its thread is held: between the two it may have been claimed, or have ended."""
+    row = writer.tx.row(
+        f"SELECT {COLUMNS} FROM runs WHERE tenant = :tenant AND run_id = :run{writer.tx.row_lock}",
+        tenant=run.tenant,
+        run=run.run_id,
+    )
+    return run_value(row) if row else run
+
+
 def _targets(writer: LogWriter, command: CancelRuns) -> tuple[list[Run], tuple[RunId, ...]]:
     tx, tenant = writer.tx, command.caller.tenant
     if command.turn_request_id:
         started = requests.find_turn(tx, tenant, command.caller.actor.principal, command.turn_request_id)
         if started is None:
             requests.leave_tombstone(tx, command.caller, command.turn_request_id)
+            started = requests.find_turn(tx, tenant, command.caller.actor.principal, command.turn_request_id)
+        if started is None:  # also just before the tombstone was left: then it would not have been
             return [], ()
         return [get_run(tx, tenant, started.run_id)], ()
     if command.thread_id:

@@ -10,6 +10,7 @@ from heddle_runtime.store import requests
 from heddle_runtime.store.cancels import cascading_children, mark_cancelled
 from heddle_runtime.store.log import LogWriter
 from heddle_runtime.store.run_queries import unfinished_runs
+from heddle_runtime.store.store import Store
 from heddle_runtime.store.threads import set_archived
 
 PORTION = 2_000
@@ -113,6 +114,12 @@ def purge(writer: LogWriter, tenant: TenantId, thread_id: ThreadId) -> bool:
             thread=thread_id,
         )
     return gone > 0
+
+
+async def purge_thread(store: Store, tenant: TenantId, thread_id: ThreadId) -> None:
+    """Remove all that a deleted thread has left, portion by portion."""
+    while await store.write(lambda writer: purge(writer, tenant, thread_id), thread_id, bulk=True):
+        pass
 
 
 def _tombstone(tx: Transaction, tenant: TenantId, thread_id: ThreadId) -> ThreadDeleted:

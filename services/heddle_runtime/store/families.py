@@ -1,9 +1,8 @@
 """Parents and children: who may start one, what it may spend, and what comes back (SEMANTICS 16, 29)."""
 
-from dataclasses import dataclass
-
 from heddle_core.errors import BudgetExceeded, DepthExceeded, FanOutExceeded, ParentCancelled, ParentFinished
 from heddle_core.ids import RunId, ThreadId
+from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_runtime.facade.commands import AcceptTurn
 from heddle_runtime.runs.run import Run
@@ -15,7 +14,7 @@ from heddle_runtime.threads.accounting import spent
 from heddle_runtime.threads.events import ChildFinished, ChildSpawned
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Family:
     """Where a new run stands in its tree."""
 
@@ -47,7 +46,9 @@ def require_parent(writer: LogWriter, command: AcceptTurn) -> Run | None:
     reference = command.turn.parent
     if reference is None:
         return None
-    parent = get_run(writer.tx, command.caller.tenant, reference.run_id)
+    tenant = command.caller.tenant
+    writer.lock(tenant, get_run(writer.tx, tenant, reference.run_id).thread_id)
+    parent = get_run(writer.tx, tenant, reference.run_id)  # as it is now that nobody can change it
     if parent.cancel_sequence:
         raise ParentCancelled(parent.run_id)
     if parent.state.terminal:
@@ -95,6 +96,10 @@ def settle_child(writer: LogWriter, child: Run, state: RunState) -> None:
     parent = find_run(writer.tx, child.tenant, child.parent_run_id)
     if parent is None or parent.state.terminal:
         return
+    head = writer.lock(child.tenant, parent.thread_id)
+    parent = get_run(writer.tx, child.tenant, parent.run_id)  # as it is now that nobody can change it
+    if parent.state.terminal:
+        return
     finished = ChildFinished(child.run_id, state, child.usage)
     charged = spent(finished)
     writer.tx.run(
@@ -117,7 +122,6 @@ def settle_child(writer: LogWriter, child: Run, state: RunState) -> None:
         cost=charged.cost,
     )
     if not parent.cancel_sequence:
-        head = writer.lock(child.tenant, parent.thread_id)
         writer.append(head, [draft(parent.run_id, finished)])
 
 

@@ -1,9 +1,10 @@
 """How a thread begins with the history of another (SEMANTICS 10): at a boundary between runs, with the whole base."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from heddle_core.errors import AlreadyExists, Conflict, CursorAhead, ForkNotAtBoundary
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_runtime.facade.commands import ForkThread
 from heddle_runtime.store import requests
@@ -16,7 +17,7 @@ from heddle_runtime.threads.fold_codec import encode
 from heddle_runtime.threads.settings import Thread, ThreadSettings
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ForkBase:
     """What a fork begins with, as read from its source."""
 
@@ -41,8 +42,8 @@ def read_base(tx: Transaction, tenant: TenantId, source: ThreadId, at_sequence: 
     last, first = log_bounds(tx, tenant, source)
     if at_sequence > last:
         raise CursorAhead(at_sequence, last)
-    marks = read_marks(tx, tenant, source, (TURN_REQUESTED, RUN_STARTED, *ENDS), last)
-    stretches = free_stretches(marks, first, last)
+    marks = read_marks(tx, tenant, source, (TURN_REQUESTED, RUN_STARTED, *ENDS), last, after=first - 1)
+    stretches = free_stretches(marks, max(first - 1, 1), last)  # the base that retention leaves is a boundary, too
     sequence = at_sequence or _latest_end(marks, stretches)
     if not any(begin <= sequence <= end for begin, end in stretches):
         raise ForkNotAtBoundary(source, sequence, nearest(stretches, sequence))
@@ -65,6 +66,7 @@ def fork_thread(writer: LogWriter, command: ForkThread, base: ForkBase) -> Threa
         return get_thread(writer.tx, tenant, known.thread_id)
     if writer.lock_if_any(tenant, command.thread_id) is not None:
         raise AlreadyExists("thread", command.thread_id)
+    writer.lock(tenant, base.source_thread_id)  # or words could be redacted beside us
     last, _ = log_bounds(writer.tx, tenant, base.source_thread_id)
     if read_marks(writer.tx, tenant, base.source_thread_id, (MESSAGE_REDACTED,), last, after=base.seen_sequence):
         raise Conflict(f"thread {base.source_thread_id}")

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 from heddle.runtime.v1 import input_pb2
 from heddle_core.clock import Micros
-from heddle_core.ids import InputId, TenantId
+from heddle_core.ids import InputId, RunId, TenantId
 from heddle_database.port import Row, Transaction
 from heddle_runtime.codec.codec import MAPPING
 from heddle_runtime.runs.inputs import InputRequest
-from heddle_runtime.runs.run import Run
 from heddle_runtime.runs.state import InputState
 
 COLUMNS = "body, state, create_time, resolve_time"
@@ -53,14 +52,14 @@ def insert_input(tx: Transaction, tenant: TenantId, asked: InputRequest, state: 
     )
 
 
-def close_inputs(tx: Transaction, run: Run) -> None:
+def close_inputs(tx: Transaction, tenant: TenantId, run_id: RunId) -> None:
     """Cancel what still waits when its run ends."""
     tx.run(
         "UPDATE inputs SET state = :cancelled, resolve_time = :now WHERE tenant = :tenant AND run_id = :run"
         " AND state <= :pending",
         cancelled=int(InputState.CANCELLED),
         now=tx.now,
-        tenant=run.tenant,
-        run=run.run_id,
+        tenant=tenant,
+        run=run_id,
         pending=int(InputState.PENDING),
     )

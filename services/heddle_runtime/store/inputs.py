@@ -32,8 +32,11 @@ def resolve_input(writer: LogWriter, command: ResolveInput) -> Resolved:
         RequestIdReused: the request id was used for another answer.
     """
     tenant = command.caller.tenant
-    known = requests.find(writer.tx, command.caller, command.key)
     asked = find_input(writer.tx, tenant, command.input_id) or command.reserved
+    if asked is not None:  # from here on nobody else answers
+        writer.lock_if_any(tenant, asked.thread_id)
+        asked = find_input(writer.tx, tenant, command.input_id) or command.reserved
+    known = requests.find(writer.tx, command.caller, command.key)
     if asked is None:
         raise InputNotFound(command.input_id)
     if known is not None:
@@ -63,9 +66,16 @@ def expire_inputs(writer: LogWriter, limit: int = 100) -> int:
     )
     for tenant, input_id in rows:
         asked = find_input(writer.tx, TenantId(tenant), InputId(input_id))
-        if asked is not None:
+        if asked is not None and _still_pending(writer, TenantId(tenant), asked):
             _settle(writer, TenantId(tenant), asked, InputState.TIMED_OUT, _default_answer(asked), RUNTIME)
     return len(rows)
+
+
+def _still_pending(writer: LogWriter, tenant: TenantId, asked: InputRequest) -> bool:
+    """Whether nobody has answered until the thread was held; another process may be at the same work."""
+    writer.lock_if_any(tenant, asked.thread_id)
+    now = find_input(writer.tx, tenant, asked.input_id)
+    return now is not None and now.state is InputState.PENDING
 
 
 def _report(writer: LogWriter, command: ResolveInput, asked: InputRequest) -> Resolved:

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 from heddle_core.errors import ThreadNotFound
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_runtime.codec.codec import payload_number, payload_value, stored_payload
 from heddle_runtime.runs.usage import MicroUsd, Usage
+from heddle_runtime.store.rollout import INTRODUCED, require_readable
 from heddle_runtime.threads.accounting import spent
 from heddle_runtime.threads.chain import event_hash, payload_digest
 from heddle_runtime.threads.events import Event, Payload
@@ -16,7 +18,7 @@ from heddle_runtime.threads.settings import ThreadStatus
 from heddle_runtime.threads.state import NO_HASH
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Draft:
     """An event that has no place yet, with its bytes made beforehand, outside the writer."""
 
@@ -81,6 +83,8 @@ class LogWriter:
 
     def append(self, head: Head, drafts: Sequence[Draft]) -> tuple[Event, ...]:
         """Give the drafts their places behind the thread's head, in order, and move the head."""
+        if INTRODUCED:
+            require_readable(self.tx, [each.kind for each in drafts])
         now = self.tx.now
         events: list[Event] = []
         rows: list[dict[str, object]] = []
@@ -140,8 +144,9 @@ def read_events(
     """Events after a sequence, oldest first, at most `limit`; of one run, if it is named."""
     of_run = " AND run_id = :run" if run_id else ""
     rows = tx.rows(
-        f"SELECT {EVENT_COLUMNS}, (SELECT p.hash FROM events p WHERE p.tenant = e.tenant"
-        " AND p.thread_id = e.thread_id AND p.sequence = e.sequence - 1)"
+        f"SELECT {EVENT_COLUMNS}, COALESCE((SELECT p.hash FROM events p WHERE p.tenant = e.tenant"
+        " AND p.thread_id = e.thread_id AND p.sequence = e.sequence - 1), (SELECT s.hash FROM snapshots s"
+        " WHERE s.tenant = e.tenant AND s.thread_id = e.thread_id AND s.sequence = e.sequence - 1))"
         " FROM events e WHERE tenant = :tenant AND thread_id = :thread AND sequence > :after"
         f"{of_run} ORDER BY sequence LIMIT :limit",
         tenant=tenant,

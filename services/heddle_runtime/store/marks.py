@@ -1,10 +1,10 @@
 """Events that are looked up by kind, through the partial index `events_marks`: without their payloads, so quickly."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from heddle.runtime.v1.event_pb2 import ThreadEvent
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.values import value
 from heddle_database.port import Row, Transaction
 
 THREAD_CREATED = ThreadEvent.THREAD_CREATED_FIELD_NUMBER
@@ -21,6 +21,7 @@ RUN_SUPERSEDED = ThreadEvent.RUN_SUPERSEDED_FIELD_NUMBER
 ASSISTANT_MESSAGE_COMPLETED = ThreadEvent.ASSISTANT_MESSAGE_COMPLETED_FIELD_NUMBER
 PLAN_PROPOSED = ThreadEvent.PLAN_PROPOSED_FIELD_NUMBER
 PLAN_REVISED = ThreadEvent.PLAN_REVISED_FIELD_NUMBER
+CONTEXT_COMPACTED = ThreadEvent.CONTEXT_COMPACTED_FIELD_NUMBER
 
 ENDS = (RUN_COMPLETED, RUN_FAILED, RUN_CANCELLED)
 SAID = (TURN_REQUESTED, TURN_STEERED, ASSISTANT_MESSAGE_COMPLETED)
@@ -31,7 +32,7 @@ MARKED = f"kind IN ({', '.join(map(str, _KINDS))})"
 """The index's own condition. SQLite uses a partial index only for a statement that says it in the very same words."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mark:
     """Where an event of some kind stands."""
 

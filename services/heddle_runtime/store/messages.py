@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import heddle_runtime.threads.events as e
 from heddle_core.clock import Micros
-from heddle_core.errors import CursorAhead, invalid
+from heddle_core.errors import CursorAhead, CursorTooOld, invalid
 from heddle_core.ids import RunId, TenantId, ThreadId
 from heddle_database.port import Row, Transaction
 from heddle_runtime.codec.codec import payload_value
@@ -23,9 +23,9 @@ from heddle_runtime.store.marks import (
     THREAD_FORKED,
     marked_rows,
 )
-from heddle_runtime.store.reads import log_bounds
+from heddle_runtime.store.reads import log_bounds, read_base
 from heddle_runtime.threads.fold_codec import decode
-from heddle_runtime.threads.state import UserSaid
+from heddle_runtime.threads.state import ThreadFold, UserSaid
 
 _COLUMNS = "sequence, run_id, commit_time, payload, redacted"
 _RUNS_AT_ONCE = 50
@@ -37,16 +37,19 @@ def list_messages(tx: Transaction, command: ListMessages) -> Listing[Message]:
     Raises:
         ThreadNotFound: the tenant has no such thread.
         CursorAhead: the log does not reach as far as `at_sequence`.
+        CursorTooOld: retention has removed what would be needed.
         InvalidField: the cursor is of another list.
     """
-    last, _ = log_bounds(tx, command.tenant, command.thread_id)
+    last, first = log_bounds(tx, command.tenant, command.thread_id)
     if command.at_sequence > last:
         raise CursorAhead(command.at_sequence, last)
+    if command.at_sequence and command.at_sequence + 1 < first:
+        raise CursorTooOld(command.at_sequence, first)
     after = command.page.after
     if after and (len(after) != 2 or not all(isinstance(each, int) and 0 <= each < 2**63 for each in after)):
         raise invalid("page_token", "send the token that this very list gave, with the same filters")
     end = command.at_sequence or last
-    found = _every_message(tx, command, end) if command.include_dropped else _history(tx, command, end)
+    found = (_every_message if command.include_dropped else _history)(tx, command, first, end)
     items: list[Message] = []
     cursors: list[Cursor] = []
     for cursor, message in found:
@@ -71,9 +74,10 @@ def message_of(sequence: int, run_id: RunId, commit_time: Micros, payload: e.Pay
     return Message(said, run_id, sequence, by_user, content, incomplete, redacted, commit_time)
 
 
-def base_messages(payload: e.ThreadForked, thread_id: ThreadId) -> list[Message]:
-    """The messages that a fork has from its source, oldest first; their sequences are the source's."""
-    base = decode(payload.base, thread_id)
+def history_messages(state: ThreadFold) -> list[Message]:
+    """The messages of a state with which a log begins, oldest first; those a fork has inherited have their source's
+    sequences.
+    """
     return [
         Message(
             message_id=said.message_id,
@@ -85,28 +89,29 @@ def base_messages(payload: e.ThreadForked, thread_id: ThreadId) -> list[Message]
             redacted=said.redacted,
             create_time=said.time,
         )
-        for exchange in base.history
+        for exchange in state.history
         for said in exchange.messages
     ]
 
 
-def _every_message(tx: Transaction, command: ListMessages, end: int) -> Iterator[tuple[Cursor, Message]]:
+def _every_message(tx: Transaction, command: ListMessages, first: int, end: int) -> Iterator[tuple[Cursor, Message]]:
     after = command.page.after
     last = min(end, (int(after[1]) - 1) * int(after[0] != 0)) if after else end
-    rows = marked_rows(tx, _COLUMNS, _place(command), SAID, last=last, newest=command.page.size + 1)
+    newest = command.page.size + 1
+    rows = marked_rows(tx, _COLUMNS, _place(command), SAID, after=first - 1, last=last, newest=newest)
     for row in rows:
         yield (1, row[0]), _message(row)
     if len(rows) <= command.page.size:
         yield from _inherited(tx, command, frozenset())
 
 
-def _history(tx: Transaction, command: ListMessages, end: int) -> Iterator[tuple[Cursor, Message]]:
+def _history(tx: Transaction, command: ListMessages, first: int, end: int) -> Iterator[tuple[Cursor, Message]]:
     """Messages by the start of their run, then by their place in the log, both backwards."""
     dropped = _dropped(tx, command, end)
     after = command.page.after
     start, place = (int(after[0]), int(after[1])) if after else (end + 1, 0)
     until = end
-    for run_id, began in _starts(tx, command, min(start, end)):
+    for run_id, began in _starts(tx, command, first, min(start, end)):
         if run_id not in dropped:
             for row in reversed(_said(tx, command, run_id, until)):
                 if began < start or row[0] < place:
@@ -116,12 +121,14 @@ def _history(tx: Transaction, command: ListMessages, end: int) -> Iterator[tuple
 
 
 def _inherited(tx: Transaction, command: ListMessages, dropped: frozenset[RunId]) -> Iterator[tuple[Cursor, Message]]:
-    """What a fork has from its source, behind all of its own. The cursor is (0, place)."""
-    rows = marked_rows(tx, "sequence, payload", _place(command), (THREAD_FORKED,), last=1)
-    payload = payload_value(rows[0][1]) if rows else None
-    if not isinstance(payload, e.ThreadForked):
+    """What stands before the log's first event, behind all of its own: of a fork's source, or what retention has kept.
+
+    The cursor is (0, place).
+    """
+    base = read_base(tx, command.tenant, command.thread_id) or _forked_base(tx, command)
+    if base is None:
         return
-    messages = base_messages(payload, command.thread_id)
+    messages = history_messages(base)
     after = command.page.after
     before = int(after[1]) if after and after[0] == 0 else len(messages)
     for place in reversed(range(min(before, len(messages)))):
@@ -129,14 +136,23 @@ def _inherited(tx: Transaction, command: ListMessages, dropped: frozenset[RunId]
             yield (0, place), messages[place]
 
 
-def _starts(tx: Transaction, command: ListMessages, last: int) -> Iterator[tuple[RunId, int]]:
+def _forked_base(tx: Transaction, command: ListMessages) -> ThreadFold | None:
+    rows = marked_rows(tx, "sequence, payload", _place(command), (THREAD_FORKED,), last=1)
+    payload = payload_value(rows[0][1]) if rows else None
+    return decode(payload.base, command.thread_id) if isinstance(payload, e.ThreadForked) else None
+
+
+def _starts(tx: Transaction, command: ListMessages, first: int, last: int) -> Iterator[tuple[RunId, int]]:
     """Runs with the sequences of their first RunStarted, the latest first; a run that was claimed again counts once.
 
     All claims of a run stand together, because it keeps the lane from the first to its end.
     """
     pending: tuple[RunId, int] | None = None
-    while last > 0:
-        rows = marked_rows(tx, "sequence, run_id", _place(command), (RUN_STARTED,), last=last, newest=_RUNS_AT_ONCE)
+    place = _place(command)
+    while last >= first:
+        rows = marked_rows(
+            tx, "sequence, run_id", place, (RUN_STARTED,), after=first - 1, last=last, newest=_RUNS_AT_ONCE
+        )
         for sequence, run_id in rows:
             if pending is not None and pending[0] != run_id:
                 yield pending

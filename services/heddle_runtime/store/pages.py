@@ -1,10 +1,10 @@
 """How a page of a list is read: behind a cursor of the list's own order, so that pages survive changes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from heddle_core.errors import invalid
+from heddle_core.values import value
 from heddle_database.port import Row, Transaction
 from heddle_runtime.facade.page_commands import Cursor, Listing, Page
 
@@ -14,7 +14,7 @@ MOST_SCANNED = 10_000
 """Rows that are looked at for one page where a filter cannot be said in SQL; a page may be short, and then go on."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Key:
     """One expression that a list is ordered by. The last key of an order must be unique."""
 
@@ -30,7 +30,7 @@ class Key:
         return isinstance(value, int) and abs(value) < 2**63
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Query:
     """A list: its rows, their order and what they must meet. The keys' values are appended to each row."""
 

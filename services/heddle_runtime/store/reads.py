@@ -1,12 +1,13 @@
 """What is read to carry on: folds from snapshots and tails, and single rows."""
 
 from heddle_core.errors import CursorAhead, CursorTooOld, InputNotFound, ThreadNotFound
-from heddle_core.ids import InputId, TenantId, ThreadId
+from heddle_core.ids import InputId, RunId, TenantId, ThreadId
 from heddle_database.port import Transaction
 from heddle_runtime.runs.inputs import InputRequest
 from heddle_runtime.store.input_rows import find_input
 from heddle_runtime.store.log import read_events
 from heddle_runtime.store.marks import MESSAGE_REDACTED
+from heddle_runtime.threads.events import Event
 from heddle_runtime.threads.fold import fold
 from heddle_runtime.threads.fold_codec import decode
 from heddle_runtime.threads.state import FOLD_VERSION, ThreadFold
@@ -27,7 +28,9 @@ def load_fold(tx: Transaction, tenant: TenantId, thread_id: ThreadId, at_sequenc
     if at_sequence > last:
         raise CursorAhead(at_sequence, last)
     end = at_sequence or last
-    state = nearest_snapshot(tx, tenant, thread_id, end) or ThreadFold(thread_id)
+    if end + 1 < first:
+        raise CursorTooOld(end, first)
+    state = nearest_snapshot(tx, tenant, thread_id, end) or read_base(tx, tenant, thread_id) or ThreadFold(thread_id)
     if state.last_sequence + 1 < first:
         raise CursorTooOld(end, first)
     while state.last_sequence < end:
@@ -52,6 +55,29 @@ def log_bounds(tx: Transaction, tenant: TenantId, thread_id: ThreadId) -> tuple[
     return row[0], row[1]
 
 
+def read_kept_events(
+    tx: Transaction, tenant: TenantId, thread_id: ThreadId, after: int, limit: int, run_id: RunId = RunId("")
+) -> tuple[Event, ...]:
+    """Events after a sequence, oldest first, for a reader that may miss none.
+
+    Raises:
+        ThreadNotFound: the tenant has no such thread, perhaps no longer.
+        CursorTooOld: retention has removed events behind the cursor, perhaps while the reader was on its way.
+    """
+    events = read_events(tx, tenant, thread_id, after, limit, run_id)
+    if not events or events[0].sequence != after + 1:
+        row = tx.row(
+            "SELECT first_sequence FROM threads WHERE tenant = :tenant AND thread_id = :thread",
+            tenant=tenant,
+            thread=thread_id,
+        )
+        if row is None:
+            raise ThreadNotFound(thread_id)
+        if after + 1 < row[0]:
+            raise CursorTooOld(after, row[0])
+    return events
+
+
 def nearest_snapshot(tx: Transaction, tenant: TenantId, thread_id: ThreadId, end: int) -> ThreadFold | None:
     """The newest stored snapshot that is not younger than `end` and that this version's fold made."""
     row = tx.row(
@@ -65,6 +91,34 @@ def nearest_snapshot(tx: Transaction, tenant: TenantId, thread_id: ThreadId, end
     return decode(row[0], thread_id) if row else None
 
 
+def read_base(tx: Transaction, tenant: TenantId, thread_id: ThreadId) -> ThreadFold | None:
+    """The state with which a log begins whose earlier events retention has removed; None: it is whole.
+
+    Whatever version of the fold made it: its events are gone, so every later version reads it as it is.
+    """
+    row = tx.row(
+        "SELECT s.body FROM threads t JOIN snapshots s ON s.tenant = t.tenant AND s.thread_id = t.thread_id"
+        " AND s.sequence = t.first_sequence - 1 WHERE t.tenant = :tenant AND t.thread_id = :thread"
+        " AND t.first_sequence > 1",
+        tenant=tenant,
+        thread=thread_id,
+    )
+    return decode(row[0], thread_id) if row else None
+
+
+def replace_base(tx: Transaction, tenant: TenantId, thread_id: ThreadId, sequence: int, body: bytes) -> None:
+    """Put another body in the place of a base: words in it were redacted. Its hash is that of an event, and stays."""
+    tx.run(
+        "UPDATE snapshots SET body = :body, fold_version = :version WHERE tenant = :tenant AND thread_id = :thread"
+        " AND sequence = :sequence",
+        body=body,
+        version=FOLD_VERSION,
+        tenant=tenant,
+        thread=thread_id,
+        sequence=sequence,
+    )
+
+
 def store_snapshot(
     tx: Transaction, tenant: TenantId, thread_id: ThreadId, sequence: int, hash_: bytes, body: bytes
 ) -> None:
@@ -72,6 +126,12 @@ def store_snapshot(
 
     Not one that was made before words of the thread were redacted: it may hold them.
     """
+    if tx.row_lock:  # or it could be stored beside a redaction that does not see it
+        tx.row(
+            f"SELECT 1 FROM threads WHERE tenant = :tenant AND thread_id = :thread{tx.row_lock}",
+            tenant=tenant,
+            thread=thread_id,
+        )
     tx.run(
         "INSERT INTO snapshots (tenant, thread_id, sequence, fold_version, hash, body)"
         " SELECT :tenant, :thread, :sequence, :version, :hash, :body WHERE EXISTS (SELECT 1 FROM threads"

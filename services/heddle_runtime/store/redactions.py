@@ -1,45 +1,51 @@
-"""How the words of a message leave the log: payload bytes are replaced, digests stay, so the chain verifies."""
+"""How the words of a message leave the log: payload bytes are replaced, digests stay, so the chain verifies.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+They go from every place where this thread holds them: the event that says them and those that repeat them, every
+summary that may tell of them, an automatic title, the run's row, and stored snapshots. A fork holds a copy of its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import heddle_runtime.threads.events as e
 from heddle.runtime.v1 import run_pb2
 from heddle_core.clock import Micros
 from heddle_core.errors import MessageNotFound
 from heddle_core.ids import MessageId, RunId, TenantId, ThreadId
+from heddle_core.values import value
 from heddle_database.port import Row, Transaction
 from heddle_runtime.codec.codec import MAPPING, payload_value, stored_payload
 from heddle_runtime.facade.commands import Message, RedactMessage
 from heddle_runtime.facade.thread_commands import MessageRedaction
+from heddle_runtime.facade.titles import automatic_title
 from heddle_runtime.runs.run import RunResult
 from heddle_runtime.store import requests
 from heddle_runtime.store.log import LogWriter, draft
 from heddle_runtime.store.marks import (
+    CONTEXT_COMPACTED,
     MESSAGE_REDACTED,
     SAID,
     THREAD_CREATED,
     THREAD_FORKED,
     THREAD_UPDATED,
-    TURN_REQUESTED,
     marked_rows,
 )
-from heddle_runtime.store.messages import base_messages, message_of
+from heddle_runtime.store.messages import history_messages, message_of
 from heddle_runtime.store.pages import placeholders
-from heddle_runtime.store.reads import log_bounds
-from heddle_runtime.threads.fold import REDACTED, apply
+from heddle_runtime.store.reads import log_bounds, read_base, replace_base
 from heddle_runtime.threads.fold_codec import decode, encode
+from heddle_runtime.threads.fold_redactions import REDACTED, REDACTED_TEXT, silence_base, silent_summary
 
 _COLUMNS = "sequence, run_id, commit_time, payload, redacted, kind"
 _PAGE = 500
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Located:
     """Where a message was found: read beforehand, so that the writer need not search."""
 
     sequence: int
-    """Of the event that says it."""
+    """Of the event that says it; zero: retention has removed that, and the log's base holds the message."""
     run_id: RunId
 
 
@@ -50,41 +56,49 @@ def locate(tx: Transaction, tenant: TenantId, thread_id: ThreadId, message_id: M
         ThreadNotFound: the tenant has no such thread.
         MessageNotFound: the thread has no such message.
     """
-    last, _ = log_bounds(tx, tenant, thread_id)
+    last, first = log_bounds(tx, tenant, thread_id)
     for kind in (*SAID, THREAD_FORKED):
         end = last
         while True:
-            rows = marked_rows(tx, _COLUMNS, (tenant, thread_id), (kind,), last=end, newest=_PAGE)
+            rows = marked_rows(tx, _COLUMNS, (tenant, thread_id), (kind,), after=first - 1, last=end, newest=_PAGE)
             for row in rows:
                 if _said_in(row, thread_id, message_id) is not None:
                     return Located(row[0], RunId(row[1]))
             if len(rows) < _PAGE:
                 break
             end = rows[-1][0] - 1
-    raise MessageNotFound(message_id)
+    kept = _kept_in_base(tx, tenant, thread_id, message_id)
+    if kept is None:
+        raise MessageNotFound(message_id)
+    return Located(0, kept.run_id)
 
 
 def redact_message(writer: LogWriter, command: RedactMessage, located: Located) -> MessageRedaction:
     """Replace the words of a message wherever this thread holds them, and write that down, once.
 
     Raises:
-        ThreadNotFound, MessageNotFound: they were deleted meanwhile.
+        ThreadNotFound: it was deleted meanwhile.
+        MessageNotFound: retention has removed its event meanwhile; asking again finds it in the base, if it is there.
         RequestIdReused: the request id was used for another redaction.
     """
     tenant, thread_id = command.caller.tenant, command.thread_id
     known = requests.find(writer.tx, command.caller, command.key)
     head = writer.lock(tenant, thread_id)
-    said = _event(writer.tx, tenant, thread_id, located.sequence)
-    message = _said_in(said, thread_id, command.message_id) if said else None
+    message = _message(writer.tx, tenant, thread_id, command.message_id, located)
     if message is None:
         raise MessageNotFound(command.message_id)
     done = _redacted_before(writer.tx, tenant, thread_id, command.message_id)
     if not done:
-        sequences = _replace(writer, tenant, thread_id, command.message_id, located)
-        _forget_title(writer, tenant, thread_id, located, sequences)
-        _clear_result(writer, tenant, located.run_id, command.message_id)
+        title = _title_of(writer.tx, tenant, thread_id, message)
+        sequences = set(_silence_base(writer.tx, tenant, thread_id, message, title) if located.sequence == 0 else ())
+        sequences |= set(_replace(writer, tenant, thread_id, command.message_id, located))
+        sequences |= set(_replace_what_tells(writer, tenant, thread_id, title, located))
+        _clear_result(writer, tenant, message.run_id, command.message_id)
         writer.tx.run(
-            "DELETE FROM snapshots WHERE tenant = :tenant AND thread_id = :thread", tenant=tenant, thread=thread_id
+            "DELETE FROM snapshots WHERE tenant = :tenant AND thread_id = :thread AND sequence <> :base",
+            tenant=tenant,
+            thread=thread_id,
+            base=head.first_sequence - 1,
         )
         redacted = e.MessageRedacted(command.message_id, tuple(sorted(sequences)), command.note, command.caller.actor)
         done = writer.append(head, [draft(RunId(""), redacted)])[0].sequence
@@ -96,18 +110,32 @@ def redact_message(writer: LogWriter, command: RedactMessage, located: Located) 
 def _said_in(row: Row, thread_id: ThreadId, message_id: MessageId) -> Message | None:
     payload = payload_value(row[3])
     if isinstance(payload, e.ThreadForked):
-        return next((each for each in base_messages(payload, thread_id) if each.message_id == message_id), None)
+        return _among(history_messages(decode(payload.base, thread_id)), message_id)
     message = message_of(row[0], RunId(row[1]), Micros(row[2]), payload, bool(row[4]))
     return message if message and message.message_id == message_id else None
 
 
-def _event(tx: Transaction, tenant: TenantId, thread_id: ThreadId, sequence: int) -> Row | None:
-    return tx.row(
+def _kept_in_base(tx: Transaction, tenant: TenantId, thread_id: ThreadId, message_id: MessageId) -> Message | None:
+    base = read_base(tx, tenant, thread_id)
+    return _among(history_messages(base), message_id) if base is not None else None
+
+
+def _among(messages: list[Message], message_id: MessageId) -> Message | None:
+    return next((each for each in messages if each.message_id == message_id), None)
+
+
+def _message(
+    tx: Transaction, tenant: TenantId, thread_id: ThreadId, message_id: MessageId, located: Located
+) -> Message | None:
+    if located.sequence == 0:
+        return _kept_in_base(tx, tenant, thread_id, message_id)
+    said = tx.row(
         f"SELECT {_COLUMNS} FROM events WHERE tenant = :tenant AND thread_id = :thread AND sequence = :sequence",
         tenant=tenant,
         thread=thread_id,
-        sequence=sequence,
+        sequence=located.sequence,
     )
+    return _said_in(said, thread_id, message_id) if said else None
 
 
 def _redacted_before(tx: Transaction, tenant: TenantId, thread_id: ThreadId, message_id: MessageId) -> int:
@@ -121,9 +149,34 @@ def _redacted_before(tx: Transaction, tenant: TenantId, thread_id: ThreadId, mes
     return 0
 
 
+def _title_of(tx: Transaction, tenant: TenantId, thread_id: ThreadId, message: Message) -> str:
+    """The title that the runtime would make of a message's words; empty: a person has chosen that very title."""
+    words = automatic_title(message.content) if message.by_user else ""
+    chosen = tx.row(
+        "SELECT 1 FROM threads WHERE tenant = :tenant AND thread_id = :thread AND title_is_manual = 1"
+        " AND title = :words",
+        tenant=tenant,
+        thread=thread_id,
+        words=words,
+    )
+    return "" if chosen else words
+
+
+def _silence_base(
+    tx: Transaction, tenant: TenantId, thread_id: ThreadId, message: Message, title: str
+) -> frozenset[int]:
+    """Take the words out of the base with which the log begins; the sequences of removed events that held them."""
+    base = read_base(tx, tenant, thread_id)
+    if base is None:
+        return frozenset()
+    held = silence_base(base, message.message_id, title=bool(title) and base.settings.title == title)
+    replace_base(tx, tenant, thread_id, base.last_sequence, encode(base))
+    return held
+
+
 def _replace(
     writer: LogWriter, tenant: TenantId, thread_id: ThreadId, message_id: MessageId, located: Located
-) -> list[int]:
+) -> Iterator[int]:
     """Put payloads without the words in the place of all that hold them: of the message's run from there on."""
     rows: Sequence[Row] = writer.tx.rows(
         f"SELECT {_COLUMNS} FROM events WHERE tenant = :tenant AND thread_id = :thread AND run_id = :run"
@@ -134,13 +187,11 @@ def _replace(
         run=located.run_id,
         sequence=located.sequence,
     )
-    sequences: list[int] = []
     for row in rows:
         silent = without_words(payload_value(row[3]), message_id)
         if silent is not None:
             _store(writer, tenant, thread_id, row[0], silent)
-            sequences.append(row[0])
-    return sequences
+            yield row[0]
 
 
 def without_words(payload: e.Payload, message_id: MessageId) -> e.Payload | None:
@@ -151,22 +202,51 @@ def without_words(payload: e.Payload, message_id: MessageId) -> e.Payload | None
         case e.TurnSteered() | e.AssistantMessageCompleted() if payload.message_id == message_id:
             return replace(payload, content=REDACTED)
         case e.ReasoningRecorded() if payload.message_id == message_id:
-            return replace(payload, text="[redacted]")
+            return replace(payload, text=REDACTED_TEXT)
         case e.RunCompleted() if payload.result.message_id == message_id:
             return replace(payload, result=replace(payload.result, parts=REDACTED, structured_json=""))
         case e.ThreadForked():
-            return _base_without_words(payload, message_id)
+            base = decode(payload.base, payload.source_thread_id)
+            said = _among(history_messages(base), message_id)
+            if said is None:
+                return None
+            # Nobody sees the source's title here, so it may go even where a person chose it.
+            silence_base(base, message_id, title=base.settings.title == automatic_title(said.content))
+            return replace(payload, base=encode(base))
         case _:
             return None
 
 
-def _base_without_words(payload: e.ThreadForked, message_id: MessageId) -> e.Payload:
-    """The fork with a base in which the message is redacted, by the fold's own rule."""
-    base = decode(payload.base, payload.source_thread_id)
-    sequence = base.last_sequence + 1
-    redaction = e.MessageRedacted(message_id, (), "", payload.actor)
-    apply(base, e.Event(sequence, RunId(""), base.update_time, redaction, base.head_hash))
-    return replace(payload, base=encode(base))
+def _replace_what_tells(
+    writer: LogWriter, tenant: TenantId, thread_id: ThreadId, title: str, located: Located
+) -> Iterator[int]:
+    """Silence what tells of the message without being it: later summaries that reach over it, and automatic titles."""
+    of_kinds, kinds = placeholders("kind", (THREAD_CREATED, THREAD_UPDATED, CONTEXT_COMPACTED))
+    rows = writer.tx.rows(
+        f"SELECT {_COLUMNS} FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind {of_kinds}",
+        tenant=tenant,
+        thread=thread_id,
+        **kinds,
+    )
+    for row in rows:
+        match payload_value(row[3]):
+            case e.ContextCompacted() as summary if summary.through_sequence >= located.sequence:
+                _store(writer, tenant, thread_id, row[0], silent_summary(summary))
+                yield row[0]
+            case e.ThreadCreated() | e.ThreadUpdated() as told if title and told.settings.title == title:
+                untitled = replace(told, settings=replace(told.settings, title=REDACTED_TEXT))
+                _store(writer, tenant, thread_id, row[0], untitled)
+                yield row[0]
+            case _:
+                pass
+    if title:
+        writer.tx.run(
+            "UPDATE threads SET title = :silent WHERE tenant = :tenant AND thread_id = :thread AND title = :title",
+            silent=REDACTED_TEXT,
+            tenant=tenant,
+            thread=thread_id,
+            title=title,
+        )
 
 
 def _store(writer: LogWriter, tenant: TenantId, thread_id: ThreadId, sequence: int, payload: e.Payload) -> None:
@@ -177,39 +257,6 @@ def _store(writer: LogWriter, tenant: TenantId, thread_id: ThreadId, sequence: i
         tenant=tenant,
         thread=thread_id,
         sequence=sequence,
-    )
-
-
-def _forget_title(
-    writer: LogWriter, tenant: TenantId, thread_id: ThreadId, located: Located, sequences: list[int]
-) -> None:
-    """An automatic title is made of the words of the first turn, and goes with them."""
-    turns = marked_rows(writer.tx, "sequence", (tenant, thread_id), (TURN_REQUESTED,), last=located.sequence)
-    thread = writer.tx.row(
-        "SELECT title, title_is_manual FROM threads WHERE tenant = :tenant AND thread_id = :thread",
-        tenant=tenant,
-        thread=thread_id,
-    )
-    is_first = bool(turns) and turns[0][0] == located.sequence
-    if not is_first or thread is None or thread[1] or not thread[0]:
-        return
-    of_kinds, kinds = placeholders("kind", (THREAD_CREATED, THREAD_UPDATED))
-    rows = writer.tx.rows(
-        f"SELECT {_COLUMNS} FROM events WHERE tenant = :tenant AND thread_id = :thread AND kind {of_kinds}",
-        tenant=tenant,
-        thread=thread_id,
-        **kinds,
-    )
-    for row in rows:
-        payload = payload_value(row[3])
-        if isinstance(payload, e.ThreadCreated | e.ThreadUpdated) and payload.settings.title == thread[0]:
-            untitled = replace(payload, settings=replace(payload.settings, title="[redacted]"))
-            _store(writer, tenant, thread_id, row[0], untitled)
-            sequences.append(row[0])
-    writer.tx.run(
-        "UPDATE threads SET title = '[redacted]' WHERE tenant = :tenant AND thread_id = :thread",
-        tenant=tenant,
-        thread=thread_id,
     )
 
 

@@ -1,9 +1,8 @@
 """Idempotency: the first success of a request, found again by its key (SEMANTICS 3)."""
 
-from dataclasses import dataclass
-
 from heddle_core.errors import RequestCancelled, RequestIdReused
 from heddle_core.ids import PrincipalId, RequestId, RunId, TenantId, ThreadId
+from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_runtime.facade.commands import Caller, RequestKey
 
@@ -11,7 +10,7 @@ START_TURN = "StartTurn"
 """The method under which both StartTurn and StartStreamingTurn are known: they start the same thing."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answered:
     """What a request was answered the first time."""
 

@@ -6,6 +6,7 @@ from heddle_runtime.facade.run_commands import ListInputs, ListRuns, QueryUsage,
 from heddle_runtime.runs.inputs import InputRequest
 from heddle_runtime.runs.run import Run
 from heddle_runtime.store import input_queries, run_queries
+from heddle_runtime.store.log import read_events
 from heddle_runtime.store.store import Store
 from heddle_runtime.threads.events import Event
 
@@ -43,5 +44,5 @@ class RunStore:
     async def read_events(
         self, tenant: TenantId, thread_id: ThreadId, after: int, limit: int, run_id: RunId = RunId("")
     ) -> tuple[Event, ...]:
-        """Events after a sequence, oldest first."""
-        return await self._store.read_events(tenant, thread_id, after, limit, run_id)
+        """Those of the events after a sequence that are kept, oldest first."""
+        return await self._store.read(lambda tx: read_events(tx, tenant, thread_id, after, limit, run_id))

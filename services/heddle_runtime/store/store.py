@@ -2,26 +2,26 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from heddle_core.ids import InputId, PrincipalId, RequestId, RunId, TenantId, ThreadId, WorkerId
+from heddle_core.values import value
 from heddle_database.port import Database, Transaction
 from heddle_runtime.facade.commands import Accepted, AcceptTurn, Cancelled, CancelRuns, Resolved, ResolveInput
 from heddle_runtime.runs.claim import Claim
 from heddle_runtime.runs.inputs import InputRequest
 from heddle_runtime.runs.run import Run
 from heddle_runtime.store import appends, cancels, claims, inputs, reads, requests, run_rows, turns
-from heddle_runtime.store.log import LogWriter, draft, read_events
+from heddle_runtime.store.log import LogWriter, draft
 from heddle_runtime.threads.append import AppendOutcome, OwnerAppend
 from heddle_runtime.threads.events import Event
-from heddle_runtime.threads.log import Committed, ThreadLog
+from heddle_runtime.threads.log import Committed, ThreadKey, ThreadLog
 from heddle_runtime.threads.state import ThreadFold
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Written(Generic[T]):
     result: T
     committed: tuple[Committed, ...]
@@ -30,9 +30,10 @@ class _Written(Generic[T]):
 class Store:
     """What the facade and the lanes need of the database. All methods raise StoreUnavailable when it is in trouble."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, shared: bool = False) -> None:
+        """Keep the log in `database`; `shared` says that other processes write to it, too."""
         self._database = database
-        self.log = ThreadLog(self)
+        self.log = ThreadLog(self, shared=shared)
 
     # --- turns, cancels, inputs: for the facade ---
 
@@ -72,8 +73,8 @@ class Store:
     async def read_events(
         self, tenant: TenantId, thread_id: ThreadId, after: int, limit: int, run_id: RunId = RunId("")
     ) -> tuple[Event, ...]:
-        """Events after a sequence, oldest first."""
-        return await self.read(lambda tx: read_events(tx, tenant, thread_id, after, limit, run_id))
+        """Events after a sequence, oldest first. Raises ThreadNotFound, CursorTooOld."""
+        return await self.read(lambda tx: reads.read_kept_events(tx, tenant, thread_id, after, limit, run_id))
 
     async def log_bounds(self, tenant: TenantId, thread_id: ThreadId) -> tuple[int, int]:
         """The last sequence and the first that is kept. Raises ThreadNotFound."""
@@ -107,6 +108,14 @@ class Store:
         """Prolong a worker's lease by `lease` microseconds from now. Waits behind nothing but the writer."""
         await self.write(lambda writer: claims.renew_lease(writer.tx, worker_id, address, lease))
 
+    async def owned(self, worker_id: WorkerId) -> frozenset[Claim]:
+        """What a worker holds, as the database knows it."""
+        return await self.read(lambda tx: claims.owned(tx, worker_id))
+
+    async def cancelled(self, worker_id: WorkerId) -> frozenset[ThreadKey]:
+        """Threads of runs that a worker holds and that are cancelled."""
+        return await self.read(lambda tx: claims.cancelled(tx, worker_id))
+
     async def release_run(self, claim: Claim) -> None:
         """Hand over one run."""
         await self.write(lambda writer: claims.release_run(writer.tx, claim))
@@ -120,9 +129,9 @@ class Store:
 
         def swept(writer: LogWriter) -> int:
             return (
-                claims.release_lost(writer.tx, survivor)
+                inputs.expire_inputs(writer)  # first: it holds threads, and those are taken before runs
+                + claims.release_lost(writer.tx, survivor)
                 + claims.force_cancelled(writer.tx, cancel_grace)
-                + inputs.expire_inputs(writer)
             )
 
         return await self.write(swept)

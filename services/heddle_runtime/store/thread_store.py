@@ -100,18 +100,12 @@ class ThreadStore:
 
     async def delete_thread(self, command: DeleteThread) -> ThreadDeleted:
         """Remove a thread; see `store.deletions`. Raises ThreadUnfinished while a run has not ended."""
-        deleted = await self._store.write(lambda writer: deletions.delete_thread(writer, command))
         tenant, thread_id = command.caller.tenant, command.thread_id
+        # Of many rows where the thread had many runs.
+        deleted = await self._store.write(lambda writer: deletions.delete_thread(writer, command), thread_id, bulk=True)
         self._store.log.forget(tenant, thread_id)
-        await self._purge(tenant, thread_id)
+        await deletions.purge_thread(self._store, tenant, thread_id)
         return deleted
-
-    async def purge_deleted(self) -> int:
-        """Go on removing events of threads that were deleted just before a crash; of how many. For a sweep."""
-        found = await self._store.read(deletions.unpurged)
-        for tenant, thread_id in found:
-            await self._purge(tenant, thread_id)
-        return len(found)
 
     async def list_messages(self, command: ListMessages) -> Listing[Message]:
         """A page of messages; see `store.messages`."""
@@ -132,8 +126,10 @@ class ThreadStore:
         """Remove the words of a message; see `store.redactions`."""
         tenant, thread_id, message_id = command.caller.tenant, command.thread_id, command.message_id
         located = await self._store.read(lambda tx: redactions.locate(tx, tenant, thread_id, MessageId(message_id)))
-        redacted = await self._store.write(lambda writer: redactions.redact_message(writer, command, located))
-        # The fold in memory was made of the words; it is made anew from what is stored now.
+        redacted = await self._store.write(
+            lambda writer: redactions.redact_message(writer, command, located), thread_id, bulk=True
+        )
+        # What this process keeps of the thread was made of the words; other replicas hear of the event.
         self._store.log.forget(tenant, thread_id)
         return redacted
 
@@ -155,7 +151,3 @@ class ThreadStore:
         verifier.finish()
         await self._store.read(lambda tx: verify.verify_fork(tx, verifier))
         return verifier.result
-
-    async def _purge(self, tenant: TenantId, thread_id: ThreadId) -> None:
-        while await self._store.write(lambda writer: deletions.purge(writer, tenant, thread_id)):
-            pass

@@ -1,9 +1,10 @@
 """How a turn is accepted: one transaction from the request key to the run's first event (SEMANTICS 3-8, 16)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from heddle_core.errors import EtagMismatch, IllegalTransition, ThreadBusy, ThreadIsArchived, ThreadNotFound
+from heddle_core.errors import EtagMismatch, IllegalTransition, ThreadBusy, ThreadIsArchived, ThreadNotFound, invalid
 from heddle_core.ids import InputId, RunId
+from heddle_core.values import value
 from heddle_runtime.facade.commands import Accepted, AcceptTurn, Disposition
 from heddle_runtime.runs.run import CancelCause, Run
 from heddle_runtime.runs.state import InputState, RunState, Transition, advance
@@ -21,7 +22,7 @@ from heddle_runtime.threads.settings import ThreadSettings, ThreadStatus
 _ENQUEUE = ConflictPolicy.ENQUEUE
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Lane:
     """What stands before a new turn."""
 
@@ -37,7 +38,7 @@ def accept_turn(writer: LogWriter, command: AcceptTurn) -> Accepted:
     """Take a turn onto its thread, or find the run that this request started before.
 
     Raises:
-        RequestIdReused, RequestCancelled, ThreadNotFound, ThreadIsArchived, EtagMismatch, ThreadBusy,
+        RequestIdReused, RequestCancelled, ThreadNotFound, InvalidField, ThreadIsArchived, EtagMismatch, ThreadBusy,
         ParentCancelled, ParentFinished, DepthExceeded, FanOutExceeded, BudgetExceeded.
     """
     known = requests.find(writer.tx, command.caller, command.key)
@@ -62,8 +63,10 @@ def _existing(writer: LogWriter, command: AcceptTurn, run_id: RunId) -> Accepted
 def _thread(writer: LogWriter, command: AcceptTurn) -> tuple[Head, list[Draft]]:
     head = writer.lock_if_any(command.caller.tenant, command.thread_id)
     if head is None:
-        if not command.may_create or command.etag:
+        if not command.may_create:
             raise ThreadNotFound(command.thread_id)
+        if command.etag:
+            raise invalid("etag", "leave it out: the thread is made by this turn, and has none before")
         settings = ThreadSettings(title=command.title)
         created = ThreadCreated(settings, command.caller.actor)
         head = insert_thread(writer.tx, command.caller.tenant, command.thread_id, settings, manual_title=False)
@@ -123,6 +126,7 @@ def _start(
         drafts.append(draft(run.run_id, RunSuperseded(command.retry_of)))
     if claimed:
         head.lane_run_id = run.run_id
+        drafts.extend(draft(run.run_id, payload) for payload in command.beginning)
     writer.append(head, drafts)
     rank = _first_rank(writer, head) if makes_way else run.request_sequence
     insert_run(writer.tx, run, rank, family.cascades, family.granted)

@@ -65,7 +65,11 @@ class Verifier:
         payload = payload_value(stored)
         if not isinstance(payload, Unknown) and payload_number(payload) != kind:
             raise self.broken(sequence, "its payload is of another kind")
-        apply(self.fold, Event(sequence, RunId(run_id), Micros(time), payload, hash_, self.previous, bool(redacted)))
+        event = Event(sequence, RunId(run_id), Micros(time), payload, hash_, self.previous, bool(redacted))
+        try:
+            apply(self.fold, event)
+        except Exception as problem:  # whatever the fold trips over: the chain holds, and what it tells cannot be
+            raise self.broken(sequence, f"it does not fit what came before it: {problem!r}") from problem
         self.previous = hash_
         self.events += 1
 
@@ -124,8 +128,8 @@ def begin(tx: Transaction, tenant: TenantId, thread_id: ThreadId) -> Verifier:
     return verifier
 
 
-def advance(tx: Transaction, verifier: Verifier) -> None:
-    """Verify the next page of events, and the snapshots that belong to it.
+def advance(tx: Transaction, verifier: Verifier) -> list[Row]:
+    """Verify the next page of events, and the snapshots that belong to it; returns sequence, run and kind of each.
 
     Raises:
         ChainBroken: something is not what was written.
@@ -154,6 +158,7 @@ def advance(tx: Transaction, verifier: Verifier) -> None:
         verifier.check(row)
         if row[0] in snapshots:
             verifier.compare(*snapshots[row[0]])
+    return [(row[0], row[1], row[7]) for row in rows]
 
 
 def verify_fork(tx: Transaction, verifier: Verifier) -> None:

@@ -21,6 +21,12 @@ ADMITTED_AFTER_CANCEL = (
 """What a run may still write once its cancel is committed (SEMANTICS 15), and the bill of its last step."""
 
 
+SPENDING = frozenset((e.StepCompleted, e.ChildFinished, e.ToolCallStarted, e.ToolCallCompleted))
+"""Kinds that may add to the usage of their run."""
+
+_ONE_CALL = Usage(tool_calls=1)
+
+
 def admitted_after_cancel(payload: e.Payload) -> bool:
     """Whether a run may still write this once its cancel is committed; of answers, only that there is none."""
     if isinstance(payload, e.InputResolved):
@@ -34,7 +40,7 @@ def spent(payload: e.Payload) -> Usage:
         case e.StepCompleted() | e.ChildFinished():
             return payload.usage
         case e.ToolCallStarted(attempt=1):
-            return Usage(tool_calls=1)
+            return _ONE_CALL
         case e.ToolCallCompleted() if payload.cost:
             return Usage(cost=payload.cost)
         case _:

@@ -1,12 +1,11 @@
 """What the owner of a run asks of the log, and what it is answered (SEMANTICS 13). Values only."""
 
-from dataclasses import dataclass
-
+from heddle_core.values import value
 from heddle_runtime.runs.claim import Claim
 from heddle_runtime.threads.events import Event, Payload
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OwnerAppend:
     """Facts that the owner of a run wants written (SEMANTICS 13)."""
 
@@ -20,21 +19,21 @@ class OwnerAppend:
     """Whether to refuse when something happened to the run that the owner has not seen: it must decide anew."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Appended:
     """The facts are written."""
 
     events: tuple[Event, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Overtaken:
     """Nothing is written: something happened to the run that the owner had not seen."""
 
     last_sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CancelledMeanwhile:
     """Nothing is written: the run is to stop, and only its settlement is admitted now."""
 

@@ -1,10 +1,13 @@
 """The hash chain of a thread (SEMANTICS 33). Pure; an outside verifier can do the same from ListEvents' raw bytes."""
 
 import hashlib
+import struct
 
 from heddle_core.clock import Micros
 from heddle_core.ids import RunId, TenantId, ThreadId
 from heddle_runtime.threads.state import NO_HASH
+
+_NUMBERS = struct.Struct(">QQQ")
 
 
 def payload_digest(raw: bytes) -> bytes:
@@ -26,12 +29,11 @@ def event_hash(
 
     Texts are UTF-8, each behind its length as 4 bytes; numbers are 8 bytes, all big-endian.
     """
-    chain = hashlib.sha256(previous or NO_HASH)
-    for text in (tenant, thread_id, run_id):
-        data = text.encode()
-        chain.update(len(data).to_bytes(4, "big"))
-        chain.update(data)
-    for number in (sequence, commit_time, kind):
-        chain.update(number.to_bytes(8, "big"))
-    chain.update(digest)
-    return chain.digest()
+    envelope = b"".join([_sized(tenant), _sized(thread_id), _sized(run_id)])
+    numbers = _NUMBERS.pack(sequence, commit_time, kind)
+    return hashlib.sha256(b"".join((previous or NO_HASH, envelope, numbers, digest))).digest()
+
+
+def _sized(text: str) -> bytes:
+    data = text.encode()
+    return len(data).to_bytes(4, "big") + data

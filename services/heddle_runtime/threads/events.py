@@ -3,11 +3,12 @@
 A test compares this file with the proto, field by field.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
 from heddle_core.clock import Micros
 from heddle_core.ids import CallId, InputId, MessageId, RequestId, RunId, StepId, ThreadId, WorkerId
+from heddle_core.values import value
 from heddle_runtime.runs.content import RUNTIME, Actor, Parts
 from heddle_runtime.runs.inputs import InputAnswer, InputRequest
 from heddle_runtime.runs.run import CancelCause, FinishReason, RunFailure, RunResult
@@ -40,30 +41,30 @@ class UiBlocksOperation(IntEnum):
     CLEAR = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThreadCreated:
     settings: ThreadSettings
     actor: Actor
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThreadUpdated:
     settings: ThreadSettings
     changed: tuple[str, ...]
     actor: Actor = RUNTIME
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThreadArchived:
     actor: Actor
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThreadUnarchived:
     actor: Actor
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThreadForked:
     source_thread_id: ThreadId
     source_sequence: int
@@ -73,7 +74,7 @@ class ThreadForked:
     actor: Actor
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageRedacted:
     message_id: MessageId
     sequences: tuple[int, ...]
@@ -81,7 +82,7 @@ class MessageRedacted:
     actor: Actor
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnRequested:
     request_id: RequestId
     message_id: MessageId
@@ -93,7 +94,7 @@ class TurnRequested:
     interrupts_run_id: RunId = RunId("")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnSteered:
     request_id: RequestId
     message_id: MessageId
@@ -101,7 +102,7 @@ class TurnSteered:
     actor: Actor
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunStarted:
     attempt: int
     fence: int
@@ -111,49 +112,49 @@ class RunStarted:
     tools_digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunWaiting:
     input_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunResumed:
     attempt: int
     fence: int
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunCompleted:
     result: RunResult
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunFailed:
     failure: RunFailure
     usage: Usage = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunCancelRequested:
     cause: CancelCause
     actor: Actor = RUNTIME
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunCancelled:
     cause: CancelCause
     rolled_back: bool = False
     usage: Usage = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunSuperseded:
     superseded_run_id: RunId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StepStarted:
     step_id: StepId
     number: int
@@ -163,7 +164,7 @@ class StepStarted:
     model: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StepCompleted:
     step_id: StepId
     attempt: int
@@ -173,13 +174,13 @@ class StepCompleted:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReasoningRecorded:
     message_id: MessageId
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AssistantMessageCompleted:
     message_id: MessageId
     content: Parts
@@ -187,7 +188,7 @@ class AssistantMessageCompleted:
     finish_reason: FinishReason = FinishReason.STOP
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCallRequested:
     call_id: CallId
     message_id: MessageId
@@ -195,7 +196,7 @@ class ToolCallRequested:
     arguments_json: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCallStarted:
     call_id: CallId
     tool: str
@@ -206,14 +207,14 @@ class ToolCallStarted:
     attempt: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCallProgressed:
     call_id: CallId
     fraction: float = 0.0
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCallCompleted:
     call_id: CallId
     outcome: ToolCallOutcome
@@ -222,12 +223,12 @@ class ToolCallCompleted:
     next_actions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InputRequested:
     input: InputRequest
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InputResolved:
     input_id: InputId
     state: InputState
@@ -235,7 +236,7 @@ class InputResolved:
     actor: Actor = RUNTIME
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Plan:
     """A plan in Markdown, with its version from 1."""
 
@@ -243,38 +244,38 @@ class Plan:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PlanProposed:
     plan: Plan
     input_id: InputId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PlanRevised:
     plan: Plan
     input_id: InputId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PlanApproved:
     version: int
     actor: Actor
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UiBlocksUpdated:
     operation: UiBlocksOperation
     blocks_json: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WorkUpdated:
     work_id: str
     message: str = ""
     fraction: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContextCompacted:
     artifact: str
     requirements: str
@@ -283,7 +284,7 @@ class ContextCompacted:
     through_sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChildSpawned:
     run_id: RunId
     thread_id: ThreadId
@@ -291,27 +292,27 @@ class ChildSpawned:
     budget: Limits | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChildFinished:
     run_id: RunId
     state: RunState
     usage: Usage = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BudgetExceeded:
     which: str
     limit: str
     used: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ErrorRecorded:
     reason: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unknown:
     """A kind that this version does not know: it moves the cursor and changes nothing."""
 
@@ -363,7 +364,7 @@ RUN_ENDS = (RunCompleted, RunFailed, RunCancelled)
 """The payloads that end a run; exactly one of them per run."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """One fact of a thread's log."""
 

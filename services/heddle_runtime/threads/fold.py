@@ -4,28 +4,22 @@ Pure: it reads no clock and no store, the same events give the same state on eve
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import heddle_runtime.threads.events as e
 import heddle_runtime.threads.fold_runs as runs
 import heddle_runtime.threads.fold_steps as steps
-from heddle_runtime.runs.content import Part, Text
 from heddle_runtime.runs.usage import NOTHING, Limits
-from heddle_runtime.threads.accounting import spent
+from heddle_runtime.threads.accounting import SPENDING, spent
 from heddle_runtime.threads.fold_codec import decode
+from heddle_runtime.threads.fold_redactions import message_redacted
 from heddle_runtime.threads.settings import ThreadStatus
 from heddle_runtime.threads.state import (
     TIMELINE_LENGTH,
-    AgentSaid,
     ThreadFold,
     TimelineEntry,
-    UserSaid,
 )
 from heddle_runtime.threads.timeline import case_name, summary
 from heddle_runtime.threads.ui_blocks import updated_blocks
-
-REDACTED: tuple[Part, ...] = (Text("[redacted]"),)
-"""What a redacted message reads as."""
 
 
 class OutOfOrder(Exception):
@@ -66,8 +60,10 @@ def apply(state: ThreadFold, event: e.Event) -> None:
 
 def take_effect(state: ThreadFold, event: e.Event) -> None:
     """What one event does to runs, history and settings, without a place in the log: for what is only foreseen."""
-    _charge(state, event)
-    rule = _RULES.get(type(event.payload))
+    kind = type(event.payload)
+    if kind in SPENDING:
+        _charge(state, event)
+    rule = _RULES.get(kind)
     if rule is not None:
         rule(state, event, event.payload)
 
@@ -82,6 +78,7 @@ def _charge(state: ThreadFold, event: e.Event) -> None:
 
 def _thread_created(state: ThreadFold, event: e.Event, payload: e.ThreadCreated) -> None:
     state.settings = payload.settings
+    state.title_sequence = event.sequence
     state.title_is_manual = bool(payload.settings.title)
     state.create_time = event.commit_time
     state.revision = 1
@@ -94,6 +91,7 @@ def _thread_updated(state: ThreadFold, event: e.Event, payload: e.ThreadUpdated)
     if "title" in payload.changed and payload.actor.principal:
         state.title_is_manual = True
     state.settings = payload.settings
+    state.title_sequence = event.sequence
     state.revision += 1
 
 
@@ -113,29 +111,14 @@ def _thread_forked(state: ThreadFold, event: e.Event, payload: e.ThreadForked) -
     for exchange in state.history:
         exchange.inherited = True
     state.summary = base.summary
+    state.summary_sequence = event.sequence if base.summary else 0
     state.ui_blocks = base.ui_blocks
     state.settings = payload.settings
+    state.title_sequence = event.sequence
     state.title_is_manual = bool(payload.settings.title)
     state.create_time = event.commit_time
     state.forked_from_thread_id = payload.source_thread_id
     state.revision = 1
-
-
-def _message_redacted(state: ThreadFold, event: e.Event, payload: e.MessageRedacted) -> None:
-    runs = [*state.runs.values(), *([state.last_run] if state.last_run else [])]
-    exchanges = [*state.history, *(run.exchange for run in runs)]
-    for exchange in exchanges:
-        exchange.entries = [
-            replace(entry, parts=REDACTED, redacted=True)
-            if isinstance(entry, UserSaid | AgentSaid) and entry.message_id == payload.message_id
-            else entry
-            for entry in exchange.entries
-        ]
-    for run in runs:
-        if run.message_id == payload.message_id:
-            run.turn = replace(run.turn, content=REDACTED)
-        if run.result and run.result.message_id == payload.message_id:
-            run.result = replace(run.result, parts=REDACTED, structured_json="")
 
 
 def _ui_blocks_updated(state: ThreadFold, event: e.Event, payload: e.UiBlocksUpdated) -> None:
@@ -144,6 +127,7 @@ def _ui_blocks_updated(state: ThreadFold, event: e.Event, payload: e.UiBlocksUpd
 
 def _context_compacted(state: ThreadFold, event: e.Event, payload: e.ContextCompacted) -> None:
     state.summary = payload
+    state.summary_sequence = event.sequence
     for exchange in state.history:
         if exchange.run_id != event.run_id and exchange.last_sequence <= payload.through_sequence:
             exchange.summarised = True
@@ -170,7 +154,7 @@ _RULES: dict[type, Callable[..., None]] = {
     e.ThreadArchived: _thread_archived,
     e.ThreadUnarchived: _thread_unarchived,
     e.ThreadForked: _thread_forked,
-    e.MessageRedacted: _message_redacted,
+    e.MessageRedacted: message_redacted,
     e.TurnRequested: runs.turn_requested,
     e.TurnSteered: runs.turn_steered,
     e.RunStarted: runs.run_started,

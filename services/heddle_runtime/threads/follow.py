@@ -1,76 +1,102 @@
-"""Readers of a thread: first the log from a cursor, then what is committed and written from there on.
+"""Readers of a thread: what is committed and written from the moment on at which they came.
 
 A reader that falls behind costs a bounded amount of memory and is then cut, with its cursor (SEMANTICS 24).
 """
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from heddle_core.errors import CursorAhead, CursorTooOld, SlowReader
-from heddle_core.ids import MessageId, RunId, TenantId, ThreadId
+from heddle_core.errors import SlowReader
+from heddle_core.ids import TenantId, ThreadId
 from heddle_runtime.threads.deltas import Delta, Writing
-from heddle_runtime.threads.events import AssistantMessageCompleted, Event, StepStarted
+from heddle_runtime.threads.events import Event
 from heddle_runtime.threads.log import Committed, ThreadKey
 from heddle_runtime.threads.state import ThreadFold
 
 MOST_EVENTS = 256
 MOST_BYTES = 1024 * 1024
-PAGE = 250
-"""Events that are read from the log at a time."""
-
-
-class EventSource(Protocol):
-    """Where a reader finds what was committed before it came."""
-
-    async def read_events(
-        self, tenant: TenantId, thread_id: ThreadId, after: int, limit: int, run_id: RunId = RunId("")
-    ) -> tuple[Event, ...]:
-        """Events after a sequence, oldest first."""
-        ...
-
-    async def log_bounds(self, tenant: TenantId, thread_id: ThreadId) -> tuple[int, int]:
-        """The last sequence and the first that is kept. Raises ThreadNotFound."""
-        ...
+WINDOW = 0.025
+"""Seconds between two frames of words alone: what comes meanwhile travels together, and nobody reads faster."""
 
 
 Item = Event | Delta
 
 
+class Attention(Protocol):
+    """Whoever has to know which threads are watched in this process; no thread id stands for all of a tenant."""
+
+    def came(self, key: ThreadKey) -> None:
+        """One watcher more."""
+        ...
+
+    def left(self, key: ThreadKey) -> None:
+        """One watcher less."""
+        ...
+
+
+class NoAttention:
+    """For a process that is told of every commit as it is: no other writes to its database."""
+
+    def came(self, key: ThreadKey) -> None:
+        """Nothing has to be done."""
+
+    def left(self, key: ThreadKey) -> None:
+        """Nothing has to be done."""
+
+
 class Follower:
     """One reader's queue. The log puts in, one task takes out."""
 
-    def __init__(self, followers: "Followers", key: ThreadKey) -> None:
+    def __init__(self, followers: "Followers", key: ThreadKey, *, from_here: bool = True) -> None:
+        """`from_here`: it reads for somebody who watches here, and not for another process."""
+        self.from_here = from_here
+        self.head = 0
+        """Up to where the log is known to go, where other processes have written to it."""
         self._followers = followers
         self._key = key
-        self._items: deque[Event | _Words] = deque()
+        self._items: deque[Event | Delta | _Words] = deque()
         self._events = 0
         self._bytes = 0
         self._overrun = False
         self._holds_large = False
+        self._words: _Words | None = None
+        self._shown: Writing | None = None
+        self._shown_time = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
         self.doorbell = asyncio.Event()
 
     def __enter__(self) -> "Follower":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._silence()
         self._followers.remove(self._key, self)
 
     def put_event(self, event: Event) -> None:
         """Queue a fact. One is always admitted, whatever its size and wherever it stands."""
+        self._close_words()
         self._admit(event, len(event.raw), 1)
+        self.doorbell.set()
+
+    def poke(self, head: int) -> None:
+        """Another process has written to the thread, up to a sequence."""
+        if head > self.head:
+            self.head = head
+            self.doorbell.set()
 
     def put_delta(self, delta: Delta) -> None:
-        """Queue words; those that continue the words before them travel as one."""
-        last = self._items[-1] if self._items else None
-        if isinstance(last, _Words) and delta.continues(last.first):
-            last.texts.append(delta.text)
-            self._bytes += len(delta.text)
-            self._overrun = self._overrun or self._bytes > MOST_BYTES
-        else:
-            self._admit(_Words(delta), len(delta.text), 0)
+        """Queue words that were written before."""
+        self._admit(delta, len(delta.text), 0)
+        self.doorbell.set()
+
+    def words_came(self, writing: Writing) -> None:
+        """Queue words: those that come after others travel with them, when the reader comes to take them."""
+        self._close_words()
+        self._words = _Words(writing)
+        self._admit(self._words, 0, 0)
+        self._ring_for_words(writing)
 
     def take(self, cursor: int) -> list[Item]:
         """All that waits. `cursor` is the last sequence that the reader has.
@@ -80,14 +106,45 @@ class Follower:
         """
         if self._overrun:
             raise SlowReader(cursor)
-        taken = [item.joined() if isinstance(item, _Words) else item for item in self._items]
+        self._close_words()
+        taken: list[Item] = []
+        for item in self._items:
+            if isinstance(item, _Words):
+                taken.extend(item.deltas())
+                self._shown = item.writing
+                self._shown_time = asyncio.get_running_loop().time()
+            else:
+                taken.append(item)
         self._items.clear()
         self._events = self._bytes = 0
         self._holds_large = False
+        self._silence()
         self.doorbell.clear()
         return taken
 
-    def _admit(self, item: "Event | _Words", size: int, events: int) -> None:
+    def _close_words(self) -> None:
+        """Whatever comes next comes behind the words that wait."""
+        words = self._words
+        if words is not None:
+            self._words = None
+            self._bytes += words.close()
+            words.writing.listen(self)
+
+    def _ring_for_words(self, writing: Writing) -> None:
+        """At once for the first words of a message; those that come soon behind others wait for more."""
+        loop = asyncio.get_running_loop()
+        due = self._shown_time + WINDOW
+        if writing is not self._shown or loop.time() >= due:
+            self.doorbell.set()
+        elif self._alarm is None:
+            self._alarm = loop.call_at(due, self.doorbell.set)
+
+    def _silence(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _admit(self, item: "Event | Delta | _Words", size: int, events: int) -> None:
         if self._overrun:
             return
         free = size > MOST_BYTES and not self._holds_large
@@ -100,149 +157,118 @@ class Follower:
             self._events += events
             self._bytes += charge
             self._holds_large = self._holds_large or free
-        self.doorbell.set()
 
 
 class _Words:
-    """Words that wait, and those that continue them: joined when they are taken, not each time that more come."""
+    """A stretch of a writing that waits: from its last piece on, until something else comes behind it."""
 
-    __slots__ = ("first", "texts")
+    __slots__ = ("_before", "_end", "_first", "writing")
 
-    def __init__(self, first: Delta) -> None:
-        self.first = first
-        self.texts = [first.text]
+    def __init__(self, writing: Writing) -> None:
+        self.writing = writing
+        self._first = writing.pieces - 1
+        self._before = writing.characters
+        self._end = 0
 
-    def joined(self) -> Delta:
-        """All of them as one."""
-        return self.first if len(self.texts) == 1 else replace(self.first, text="".join(self.texts))
+    def close(self) -> int:
+        """Let no more pieces in; how many characters came behind the first."""
+        self._end = self.writing.pieces
+        return self.writing.characters - self._before
+
+    def deltas(self) -> list[Delta]:
+        """Once closed, its words."""
+        return self.writing.between(self._first, self._end)
+
+
+@dataclass(slots=True)
+class _Audience:
+    """Who reads a thread in this process, and what is being written there."""
+
+    followers: list[Follower] = field(default_factory=list[Follower])
+    writing: Writing | None = None
 
 
 class Followers:
     """All readers of this process, by thread; and what is being written there."""
 
-    def __init__(self) -> None:
-        self._followers: dict[ThreadKey, list[Follower]] = defaultdict(list)
-        self._writing: dict[ThreadKey, Writing] = {}
+    def __init__(self, attention: Attention | None = None) -> None:
+        self._attention = attention or NoAttention()
+        self._audiences: dict[ThreadKey, _Audience] = {}
 
     def join(self, tenant: TenantId, thread_id: ThreadId, last_sequence: int = 0) -> Follower:
         """A new reader of a thread: it gets all from now on, and first the text so far of what is being written."""
-        key = (tenant, thread_id)
-        follower = Follower(self, key)
-        if key in self._writing:
-            for delta in self._writing[key].so_far(last_sequence):
+        self._attention.came((tenant, thread_id))
+        return self._joined(Follower(self, (tenant, thread_id)), (tenant, thread_id), last_sequence)
+
+    def join_for_others(self, tenant: TenantId, thread_id: ThreadId) -> Follower:
+        """A reader for those who watch in other processes."""
+        return self._joined(Follower(self, (tenant, thread_id), from_here=False), (tenant, thread_id), 0)
+
+    def _joined(self, follower: Follower, key: ThreadKey, last_sequence: int) -> Follower:
+        audience = self._audience(key)
+        if audience.writing is not None:
+            for delta in audience.writing.so_far(last_sequence):
                 follower.put_delta(delta)
-        self._followers[key].append(follower)
+            audience.writing.listen(follower)
+        audience.followers.append(follower)
         return follower
 
     def remove(self, key: ThreadKey, follower: Follower) -> None:
         """A reader has left."""
-        followers = self._followers[key]
-        followers.remove(follower)
-        if not followers:
-            del self._followers[key]
+        audience = self._audiences[key]
+        audience.followers.remove(follower)
+        if audience.writing is not None:
+            audience.writing.ignore(follower)
+        self._forget(key, audience)
+        if follower.from_here:
+            self._attention.left(key)
 
     def committed(self, committed: Committed, _fold: ThreadFold | None) -> None:
         """Hand facts to the readers of their thread. A listener of the ThreadLog."""
-        for follower in self._followers.get((committed.tenant, committed.thread_id), ()):
-            for event in committed.events:
-                follower.put_event(event)
+        audience = self._audiences.get((committed.tenant, committed.thread_id))
+        if audience is not None:
+            for follower in audience.followers:
+                for event in committed.events:
+                    follower.put_event(event)
+
+    def poke(self, tenant: TenantId, thread_id: ThreadId, head: int) -> None:
+        """Have the readers of a thread look at the log: another process has written to it, up to a sequence."""
+        audience = self._audiences.get((tenant, thread_id))
+        if audience is not None:
+            for follower in audience.followers:
+                follower.poke(head)
+
+    def read_here(self, tenant: TenantId, thread_id: ThreadId) -> bool:
+        """Whether anybody reads a thread here."""
+        audience = self._audiences.get((tenant, thread_id))
+        return audience is not None and any(follower.from_here for follower in audience.followers)
+
+    def writing(self, tenant: TenantId, thread_id: ThreadId) -> Writing | None:
+        """What is being written on a thread, as far as this process knows."""
+        audience = self._audiences.get((tenant, thread_id))
+        return audience.writing if audience is not None else None
 
     def write_begins(self, tenant: TenantId, thread_id: ThreadId, writing: Writing) -> None:
-        """A model begins a message."""
-        self._writing[tenant, thread_id] = writing
-
-    def wrote(self, tenant: TenantId, thread_id: ThreadId, delta: Delta) -> None:
-        """Hand words to the readers of their thread."""
-        for follower in self._followers.get((tenant, thread_id), ()):
-            follower.put_delta(delta)
+        """A model begins a message: from now on its words are told to the thread's readers, also to those who join."""
+        audience = self._audience((tenant, thread_id))
+        audience.writing = writing
+        for follower in audience.followers:
+            writing.listen(follower)
 
     def write_ends(self, tenant: TenantId, thread_id: ThreadId) -> None:
         """The message is finished, discarded or abandoned: whoever joins now finds it in the log, or nowhere."""
-        self._writing.pop((tenant, thread_id), None)
+        key = (tenant, thread_id)
+        audience = self._audiences.get(key)
+        if audience is not None:
+            audience.writing = None
+            self._forget(key, audience)
 
+    def _audience(self, key: ThreadKey) -> _Audience:
+        audience = self._audiences.get(key)
+        if audience is None:
+            audience = self._audiences[key] = _Audience()
+        return audience
 
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What a reader is told first."""
-
-    thread_id: ThreadId
-    run_id: RunId
-    head_sequence: int
-    fresh: bool = False
-    """Whether nothing that the reader wants lies before its cursor: there is nothing to catch up with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Facts and words in order; `sequence` is the reader's cursor behind them."""
-
-    items: tuple[Item, ...]
-    sequence: int
-    caught_up: bool
-
-
-class Reading:
-    """One reader's way through a thread: replay, then live. Drops nothing and repeats nothing."""
-
-    def __init__(
-        self, source: EventSource, follower: Follower, key: ThreadKey, after: int, run_id: RunId = RunId("")
-    ) -> None:
-        self._source = source
-        self._follower = follower
-        self._tenant, self._thread_id = key
-        self._run_id = run_id
-        self._finished: set[MessageId] = set()
-        self.cursor = after
-
-    async def open(self, known_head: int | None = None) -> Opening:
-        """Check the cursor against the log. With `known_head` the caller vouches for it, and nothing is read.
-
-        Raises:
-            ThreadNotFound, CursorAhead, CursorTooOld.
-        """
-        if known_head is not None:
-            return Opening(self._thread_id, self._run_id, known_head, fresh=True)
-        last, first = await self._source.log_bounds(self._tenant, self._thread_id)
-        if self.cursor > last:
-            raise CursorAhead(self.cursor, last)
-        if self.cursor + 1 < first:
-            raise CursorTooOld(self.cursor, first)
-        return Opening(self._thread_id, self._run_id, last)
-
-    async def replay(self, head: int) -> AsyncIterator[Batch]:
-        """What lies between the cursor and `head`, page by page."""
-        while self.cursor < head:
-            page = await self._source.read_events(self._tenant, self._thread_id, self.cursor, PAGE, self._run_id)
-            if not page:
-                self.cursor = head
-                return
-            self.cursor = page[-1].sequence
-            self._note(page)
-            yield Batch(page, self.cursor, caught_up=self.cursor >= head)
-
-    def take(self) -> Batch:
-        """What has come since, without what the replay has shown already.
-
-        Raises:
-            SlowReader: the reader fell too far behind.
-        """
-        kept: list[Item] = []
-        for item in self._follower.take(self.cursor):
-            if isinstance(item, Event):
-                if item.sequence <= self.cursor:
-                    continue
-                self.cursor = item.sequence
-                if self._run_id and item.run_id != self._run_id:
-                    continue
-            elif item.message_id in self._finished or (self._run_id and item.run_id != self._run_id):
-                continue
-            kept.append(item)
-        return Batch(tuple(kept), self.cursor, caught_up=True)
-
-    def _note(self, events: tuple[Event, ...]) -> None:
-        """Remember which messages the log holds whole: words of them that still wait are late."""
-        for event in events:
-            if isinstance(event.payload, AssistantMessageCompleted):
-                self._finished.add(event.payload.message_id)
-            elif isinstance(event.payload, StepStarted) and event.payload.discards_message_id:
-                self._finished.add(event.payload.discards_message_id)
+    def _forget(self, key: ThreadKey, audience: _Audience) -> None:
+        if not audience.followers and audience.writing is None:
+            del self._audiences[key]

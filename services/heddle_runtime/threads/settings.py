@@ -1,11 +1,12 @@
 """What can be set on a thread, and a thread as its row tells of it. Values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
 from heddle_core.clock import Micros
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.values import value
 
 
 class ThreadStatus(IntEnum):
@@ -23,7 +24,7 @@ class ThreadActivity(IntEnum):
     WAITING = 3
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThreadSettings:
     """What a client can set on a thread."""
 
@@ -36,7 +37,7 @@ class ThreadSettings:
     context_json: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Thread:
     """A conversation, as stored."""
 

@@ -10,16 +10,16 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-import structlog
-
+from heddle_core.failpoints import failpoint
 from heddle_core.faults import HeddleError
 from heddle_core.ids import TenantId, ThreadId
+from heddle_core.log_lines import LogLines
 from heddle_runtime.threads.events import RUN_ENDS
 from heddle_runtime.threads.fold_codec import encode
 from heddle_runtime.threads.log import Committed, ThreadKey, ThreadLog
 from heddle_runtime.threads.state import ThreadFold
 
-_log = structlog.get_logger()
+_log = LogLines(__name__)
 
 EVERY = 256
 """Events between two stored snapshots of a thread, at least (SEMANTICS 34)."""
@@ -104,7 +104,9 @@ class Snapshots:
         fold = self._log.in_memory(*key)
         if fold is not None and fold.last_sequence - last >= self._every:
             body, last = encode(fold), fold.last_sequence
+            failpoint("snapshot")
             await self._store.store_snapshot(key[0], fold, body)
+            failpoint("snapshot")
         self._remember(key, last)
 
     def _remember(self, key: ThreadKey, sequence: int) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from heddle_core.clock import Micros
 from heddle_core.ids import CallId, InputId, MessageId, RequestId, RunId, StepId, ThreadId
+from heddle_core.values import value
 from heddle_runtime.runs.content import Actor, Parts
 from heddle_runtime.runs.inputs import InputAnswer, InputKind, InputRequest
 from heddle_runtime.runs.run import CancelCause, FinishReason, RunFailure, RunResult
@@ -31,7 +32,7 @@ NO_HASH = b"\0" * 32
 """What stands before the first event of a chain."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UserSaid:
     """A message of the user's, or of whoever started the turn."""
 
@@ -43,7 +44,7 @@ class UserSaid:
     kind: Literal["user"] = "user"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AgentSaid:
     """A message of the agent's."""
 
@@ -56,7 +57,7 @@ class AgentSaid:
     kind: Literal["agent"] = "agent"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Called:
     """A tool call that the model asked for in a message."""
 
@@ -67,7 +68,7 @@ class Called:
     kind: Literal["call"] = "call"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Returned:
     """What came of a tool call."""
 
@@ -140,7 +141,7 @@ class CallFold:
         return self.outcome is ToolCallOutcome.UNSPECIFIED
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resolution:
     """How an input was resolved."""
 
@@ -217,7 +218,7 @@ class RunFold:
         return self.worked + (now - self.working_since if self.working_since is not None else 0)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimelineEntry:
     """One line of what happened."""
 
@@ -240,6 +241,8 @@ class ThreadFold:
     revision: int = 0
     context_version: int = 0
     title_is_manual: bool = False
+    title_sequence: int = 0
+    """Of the last event that holds the title."""
     create_time: Micros = Micros(0)
     update_time: Micros = Micros(0)
     forked_from_thread_id: ThreadId = ThreadId("")
@@ -252,6 +255,8 @@ class ThreadFold:
     history: list[Exchange] = field(default_factory=list[Exchange])
     """Runs in the order of RunStarted (SEMANTICS 10), without those rolled back or superseded."""
     summary: ContextCompacted | None = None
+    summary_sequence: int = 0
+    """Of the event that holds the summary; zero: there is none."""
     plan: Plan | None = None
     approved_plan_version: int = 0
     ui_blocks: dict[str, str] = field(default_factory=dict[str, str])

@@ -1,7 +1,9 @@
 """One line for people about each kind of event. Pure."""
 
 import re
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import heddle_runtime.threads.events as e
 from heddle_runtime.runs.content import plain_text
@@ -18,36 +20,79 @@ def case_name(kind: type) -> str:
 
 def summary(payload: e.Payload) -> str:
     """One line for people; empty where the case's name says it all."""
-    return _line(payload)[:SUMMARY_LENGTH]
+    line = _LINES.get(type(payload))
+    return line(payload)[:SUMMARY_LENGTH] if line else ""
 
 
-def _line(payload: e.Payload) -> str:
-    match payload:
-        case e.TurnRequested():
-            return plain_text(payload.turn.content)[:SUMMARY_LENGTH]
-        case e.TurnSteered() | e.AssistantMessageCompleted():
-            return plain_text(payload.content)[:SUMMARY_LENGTH]
-        case e.RunFailed():
-            return f"{payload.failure.reason.name}: {payload.failure.message}"
-        case e.StepStarted():
-            return f"step {payload.number}, attempt {payload.attempt}"
-        case e.StepCompleted():
-            return payload.error or f"{payload.model}: {payload.usage.tokens} tokens"
-        case e.ToolCallRequested() | e.ToolCallStarted():
-            return payload.tool
-        case e.ToolCallCompleted():
-            return payload.outcome.name
-        case e.ToolCallProgressed() | e.WorkUpdated() | e.ErrorRecorded():
-            return payload.message
-        case e.InputRequested():
-            return payload.input.prompt or payload.input.tool
-        case e.InputResolved():
-            return payload.state.name
-        case e.BudgetExceeded():
-            return f"{payload.which}: {payload.used} of {payload.limit}"
-        case e.ThreadUpdated():
-            return ", ".join(payload.changed)
-        case e.RunCancelRequested() | e.RunCancelled():
-            return payload.cause.name
-        case _:
-            return ""
+def _turn_requested(payload: e.TurnRequested) -> str:
+    return plain_text(payload.turn.content)
+
+
+def _said(payload: e.TurnSteered | e.AssistantMessageCompleted) -> str:
+    return plain_text(payload.content)
+
+
+def _run_failed(payload: e.RunFailed) -> str:
+    return f"{payload.failure.reason.name}: {payload.failure.message}"
+
+
+def _step_started(payload: e.StepStarted) -> str:
+    return f"step {payload.number}, attempt {payload.attempt}"
+
+
+def _step_completed(payload: e.StepCompleted) -> str:
+    return payload.error or f"{payload.model}: {payload.usage.tokens} tokens"
+
+
+def _tool(payload: e.ToolCallRequested | e.ToolCallStarted) -> str:
+    return payload.tool
+
+
+def _outcome(payload: e.ToolCallCompleted) -> str:
+    return payload.outcome.name
+
+
+def _message(payload: e.ToolCallProgressed | e.WorkUpdated | e.ErrorRecorded) -> str:
+    return payload.message
+
+
+def _input_requested(payload: e.InputRequested) -> str:
+    return payload.input.prompt or payload.input.tool
+
+
+def _input_resolved(payload: e.InputResolved) -> str:
+    return payload.state.name
+
+
+def _budget_exceeded(payload: e.BudgetExceeded) -> str:
+    return f"{payload.which}: {payload.used} of {payload.limit}"
+
+
+def _thread_updated(payload: e.ThreadUpdated) -> str:
+    return ", ".join(payload.changed)
+
+
+def _cause(payload: e.RunCancelRequested | e.RunCancelled) -> str:
+    return payload.cause.name
+
+
+_LINES: dict[type, Callable[[Any], str]] = {
+    e.TurnRequested: _turn_requested,
+    e.TurnSteered: _said,
+    e.AssistantMessageCompleted: _said,
+    e.RunFailed: _run_failed,
+    e.StepStarted: _step_started,
+    e.StepCompleted: _step_completed,
+    e.ToolCallRequested: _tool,
+    e.ToolCallStarted: _tool,
+    e.ToolCallCompleted: _outcome,
+    e.ToolCallProgressed: _message,
+    e.WorkUpdated: _message,
+    e.ErrorRecorded: _message,
+    e.InputRequested: _input_requested,
+    e.InputResolved: _input_resolved,
+    e.BudgetExceeded: _budget_exceeded,
+    e.ThreadUpdated: _thread_updated,
+    e.RunCancelRequested: _cause,
+    e.RunCancelled: _cause,
+}

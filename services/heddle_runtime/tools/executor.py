@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from heddle_core.clock import MICROS_PER_SECOND, Clock
-from heddle_runtime.tools.outcomes import Failed, Heard, Outcome, Silence, Stopped, outcome_of
+from heddle_runtime.runs.stop import Stop
+from heddle_runtime.tools.outcomes import Failed, Heard, InDoubt, Outcome, Silence, Stopped, outcome_of
 from heddle_runtime.tools.port import ToolEnd, ToolFault, ToolFaultKind, ToolInvocation, ToolProgress, ToolProvider
 from heddle_runtime.tools.results import MOST_TEXT, bounded, bounded_progress
 
@@ -15,6 +16,10 @@ GRACE = timedelta(seconds=2)
 """How long a tool that was told to stop may take to end."""
 LAST_WORDS = timedelta(milliseconds=500)
 """How long a provider may take to end its stream after a result. A second result is looked for in that time."""
+
+FIRST_PAUSE = timedelta(milliseconds=100)
+LONGEST_PAUSE = timedelta(seconds=2)
+"""Before a call that broke off is sent again; the pause doubles."""
 
 _MOST_ENDS = 8
 """A provider that repeats its result is not listened to for ever."""
@@ -33,36 +38,59 @@ class Executor:
         self._stragglers: set[asyncio.Task[None]] = set()
 
     async def perform(
-        self, provider: ToolProvider, invocation: ToolInvocation, *, report: Report, stop: asyncio.Event
+        self, provider: ToolProvider, invocation: ToolInvocation, *, report: Report, stop: Stop
     ) -> Outcome:
         """Send the call, report its progress, and say how it came out.
+
+        A call of an idempotent tool that broke off is sent again with the same key, until it is answered (P8): a
+        provider that was restarted in the middle is no doubt to ask a person about.
 
         Ends at the invocation's deadline, or the tool's own if that is sooner, or when `stop` is set; the tool is then
         told, and given 2 s. Raises nothing but CancelledError, after telling the tool in the same way.
         """
+        doubt: InDoubt | None = None
+        pause = FIRST_PAUSE.total_seconds()
+        while True:
+            outcome, fault = await self._perform_once(provider, invocation, report=report, stop=stop)
+            unheard = fault is not None and (fault.kind is not ToolFaultKind.REFUSED and not fault.deadline_passed)
+            if isinstance(outcome, InDoubt):
+                doubt = outcome
+            if doubt is None or not unheard or not invocation.spec.idempotent:
+                return outcome
+            if self._seconds_left(invocation) <= pause:
+                return doubt
+            async with stop.within(pause):
+                await asyncio.sleep(pause)
+            if stop.is_set():
+                return Stopped(confirmed=False)
+            pause = min(pause * 2, LONGEST_PAUSE.total_seconds())
+
+    async def _perform_once(
+        self, provider: ToolProvider, invocation: ToolInvocation, *, report: Report, stop: Stop
+    ) -> tuple[Outcome, ToolFault | None]:
+        """Send the call once; how it came out, and the fault in which it ended if no end was heard."""
         if stop.is_set():
-            return Stopped(confirmed=True)
+            return Stopped(confirmed=True), None
         seconds = self._seconds_left(invocation)
         if seconds <= 0:
-            return Failed(f"{invocation.spec.path} was not called: its deadline had passed already")
+            return Failed(f"{invocation.spec.path} was not called: its deadline had passed already"), None
         hearing = _Hearing(report, self._most_text)
+        # A task of its own: a tool that does not end when it is told to must not hold its run.
         listening = asyncio.create_task(_listen(provider, invocation, hearing))
-        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({listening, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            async with stop.within(seconds):
+                await asyncio.wait((listening,))
             silence = _silence(listening, stop)
         finally:
-            stopping.cancel()
             await self._end(listening)
-        return outcome_of(
-            invocation.spec,
-            Heard(
-                ends=tuple(hearing.ends),
-                fault=hearing.fault,
-                silence=silence,
-                surely_over=listening.done() and provider.confirms_stop,
-            ),
+        heard = Heard(
+            ends=tuple(hearing.ends),
+            fault=hearing.fault,
+            silence=silence,
+            surely_over=listening.done() and provider.confirms_stop,
         )
+        broke_off = silence is Silence.ENDED and not heard.ends
+        return outcome_of(invocation.spec, heard), heard.fault if broke_off else None
 
     async def close(self) -> None:
         """Wait for calls that did not end when they were told to; each is told once more."""
@@ -120,7 +148,7 @@ async def _listen(provider: ToolProvider, invocation: ToolInvocation, hearing: _
         hearing.fault = ToolFault(ToolFaultKind.IN_DOUBT, message)
 
 
-def _silence(listening: asyncio.Task[None], stop: asyncio.Event) -> Silence:
+def _silence(listening: asyncio.Task[None], stop: Stop) -> Silence:
     if listening.done():
         return Silence.ENDED
     return Silence.STOP if stop.is_set() else Silence.DEADLINE

@@ -1,8 +1,8 @@
 """How one admitted call came out, as a closed set: what the tool loop decides on. Pure, from what was heard."""
 
-from dataclasses import dataclass
 from enum import Enum
 
+from heddle_core.values import value
 from heddle_runtime.runs.content import plain_text
 from heddle_runtime.tools.port import (
     ToolDeferral,
@@ -15,28 +15,28 @@ from heddle_runtime.tools.port import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Replied:
     """The tool did what was asked."""
 
     reply: ToolReply
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deferred:
     """The result comes through ResolveInput."""
 
     deferral: ToolDeferral
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asked:
     """A person must answer first."""
 
     question: ToolQuestion
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failed:
     """The tool says that it failed, or the effect certainly did not happen. The model is told."""
 
@@ -45,21 +45,21 @@ class Failed:
     """What the tool itself said, with its cost; None if it was never heard."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimedOut:
     """The deadline passed, and the tool only reads: nothing can have happened."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InDoubt:
     """Whether the effect happened is not known (promise P8: UNKNOWN, never a guess)."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stopped:
     """The call was told to stop before it ended."""
 
@@ -79,7 +79,7 @@ class Silence(Enum):
     STOP = "stop"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Heard:
     """All that was heard of a call."""
 

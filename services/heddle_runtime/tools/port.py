@@ -13,6 +13,7 @@ from typing import Protocol
 
 from heddle_core.clock import Micros
 from heddle_core.ids import CallId, InputId, PrincipalId, RunId, TenantId, ThreadId
+from heddle_core.values import value
 from heddle_runtime.runs.content import Parts
 from heddle_runtime.runs.inputs import InputOption
 from heddle_runtime.runs.usage import MicroUsd
@@ -37,7 +38,7 @@ class RiskClass(IntEnum):
     CODE = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolSpec:
     """One tool as its provider declares it."""
 
@@ -81,7 +82,7 @@ class ToolSpec:
 # --- a call ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallContext:
     """Where a call comes from."""
 
@@ -100,7 +101,7 @@ class CallContext:
     """Lets its bearer resolve `input_id` and nothing else: a secret."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolInvocation:
     """One call that was admitted: its intent is on record, and its arguments fit the schema."""
 
@@ -116,7 +117,7 @@ class ToolInvocation:
 # --- what a call yields ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolProgress:
     """How far a call is. Zero with an empty message means unknown."""
 
@@ -125,7 +126,7 @@ class ToolProgress:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolReply:
     """The result of a call."""
 
@@ -140,7 +141,7 @@ class ToolReply:
     """What the caller may want to do next, one line each, for the model."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolDeferral:
     """The result comes later, through ResolveInput."""
 
@@ -149,7 +150,7 @@ class ToolDeferral:
     """When to give up; None for the runtime's default."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolQuestion:
     """The result is a person's answer. Only tools inside the runtime can ask: the contract has no message for it."""
 

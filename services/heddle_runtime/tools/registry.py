@@ -6,12 +6,13 @@ start, are not touched by it.
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from heddle_core.clock import Clock, Micros
 from heddle_core.errors import AlreadyExists, ToolProviderNotFound, invalid
 from heddle_core.ids import is_id
+from heddle_core.values import value
 from heddle_runtime.tools.declarations import problem_of_tools
 from heddle_runtime.tools.port import ToolFault, ToolProvider, ToolSpec
 from heddle_runtime.tools.schema import Schemas
@@ -21,10 +22,12 @@ LISTING_DEADLINE = timedelta(seconds=10)
 """For one listing of a provider's tools, all pages."""
 FIRST_RETRY = timedelta(seconds=1)
 LONGEST_RETRY = timedelta(seconds=60)
+MOST_SELECTIONS = 256
+"""Selections that are kept until a provider changes: most turns wish for what their agent names."""
 """A provider with a problem is asked again after 1, 2, 4 ... 60 s, when somebody wants tools."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Difference:
     """What a refresh found, as names in order."""
 
@@ -34,7 +37,7 @@ class Difference:
     """With another description or schema: approvals for threads do not hold for them any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Enrolment:
     """A provider as it stands."""
 
@@ -65,6 +68,7 @@ class Registry:
         self._schemas = schemas
         self._enrolments: dict[str, Enrolment] = {}
         self._loading: dict[str, asyncio.Lock] = {}
+        self._selections: dict[tuple[tuple[str, ...], ...], Selection] = {}
 
     def add(self, provider: ToolProvider, *, offered: Collection[str] = ()) -> None:
         """Enrol `provider`; its tools are loaded by `load` or `refresh`. Raises AlreadyExists, InvalidField."""
@@ -74,12 +78,14 @@ class Registry:
         if provider_id in self._enrolments:
             raise AlreadyExists("tool provider", provider_id)
         self._enrolments[provider_id] = Enrolment(provider, tuple(offered))
+        self._selections.clear()
         self._loading[provider_id] = asyncio.Lock()
 
     def remove(self, provider_id: str) -> ToolProvider:
         """Forget a provider, and return it to be closed once its calls have ended. Raises ToolProviderNotFound."""
         provider = self.enrolment(provider_id).provider
         del self._enrolments[provider_id], self._loading[provider_id]
+        self._selections.clear()
         return provider
 
     def enrolment(self, provider_id: str) -> Enrolment:
@@ -103,7 +109,19 @@ class Registry:
 
     def select(self, wishes: Wishes) -> Selection:
         """The tools of a turn, as loaded last: asks nobody."""
-        return select(self.tools(), wishes)
+        key = tuple(map(tuple, (wishes.agent, wishes.allow, wishes.deny, wishes.turn, wishes.taken)))
+        chosen = self._selections.get(key)
+        if chosen is None:
+            if len(self._selections) >= MOST_SELECTIONS:
+                self._selections.clear()
+            chosen = self._selections[key] = select(self.tools(), wishes)
+        return chosen
+
+    @property
+    def due(self) -> bool:
+        """Whether `load` would ask a provider."""
+        now = self._clock.monotonic()
+        return any(each.problem and each.retry_at <= now for each in self._enrolments.values())
 
     async def load(self) -> None:
         """Load the tools of every provider that has a problem and whose time to be asked again has come.
@@ -111,7 +129,7 @@ class Registry:
         Call it at start and before a selection: it returns at once when all is well. Raises nothing of a provider.
         """
         now = self._clock.monotonic()
-        due = [each for each in self.enrolments() if each.problem and each.retry_at <= now]
+        due = [each for each in self._enrolments.values() if each.problem and each.retry_at <= now]
         if due:
             async with asyncio.TaskGroup() as loads:
                 for each in due:
@@ -147,6 +165,7 @@ class Registry:
             return Difference()  # removed meanwhile, perhaps added anew: this listing is of the old one
         after = self._judged(before, listed)
         self._enrolments[provider_id] = after
+        self._selections.clear()
         return _difference(before.specs, after.specs)
 
     def _judged(self, before: Enrolment, listed: tuple[ToolSpec, ...] | str) -> Enrolment:

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 from itertools import islice
 
-from heddle_grpc.json_text import problem_of
+from heddle_core.json_text import problem_of
 from heddle_runtime.runs.content import AssetReference, InlineData, Json, Part, Text
 from heddle_runtime.tools.port import ToolDeferral, ToolEnd, ToolProgress, ToolQuestion, ToolReply
 

@@ -18,7 +18,7 @@ from jsonschema.exceptions import ValidationError, relevance
 from referencing import Registry
 
 from heddle_core.clock import Clock
-from heddle_grpc.json_text import problem_of
+from heddle_core.json_text import problem_of
 from heddle_runtime.tools.schema_keywords import METER, Meter, TooMuchWork, metered_validator
 from heddle_runtime.tools.schema_rules import SchemaRefused, read_schema
 
@@ -30,6 +30,8 @@ MOST_PROBLEMS = 5
 """Problems told at once: a model that mends five is asked again, and a longer list hides the first."""
 
 _MOST_COMPILED = 512
+_MOST_REMEMBERED, _REMEMBERED_LENGTH = 1_024, 4_096
+"""Values that were found to fit, and the most characters of one with its schema: 4 MiB at the worst."""
 _MOST_SHOWN = 80
 _METASCHEMA = cast("dict[str, Any]", Draft202012Validator.META_SCHEMA)
 
@@ -41,6 +43,7 @@ class Schemas:
         self._clock = clock
         self._validator = metered_validator()
         self._compiled: OrderedDict[bytes, Draft202012Validator | str] = OrderedDict()
+        self._fitting: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def problem_of_schema(self, schema_json: str, *, of_object: bool = False) -> str | None:
         """Why `schema_json` is not accepted as a schema, in words that say what to write; None if it is.
@@ -60,6 +63,17 @@ class Schemas:
 
         Never raises, and never takes longer than the meter allows.
         """
+        key = (schema_json, value_json)
+        if key in self._fitting:  # arguments are checked before the intent is written, and again where they arrive
+            return ()
+        found = self._problems(schema_json, value_json)
+        if not found and len(schema_json) + len(value_json) <= _REMEMBERED_LENGTH:
+            self._fitting[key] = None
+            if len(self._fitting) > _MOST_REMEMBERED:
+                self._fitting.popitem(last=False)
+        return found
+
+    def _problems(self, schema_json: str, value_json: str) -> tuple[str, ...]:
         compiled = self._compile(schema_json)
         if isinstance(compiled, str):
             return (f"nothing fits, because the schema is not valid: {compiled}",)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import regex
 
-from heddle_grpc.json_text import problem_of
+from heddle_core.json_text import problem_of
 
 MOST_SCHEMA = 65_536
 """Bytes of UTF-8 of one schema."""

@@ -3,10 +3,11 @@
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import field
 from difflib import get_close_matches
 
 from heddle_core.ids import is_id
+from heddle_core.values import value
 from heddle_runtime.tools.port import ToolSpec
 
 UNLESS_SAID = ("builtin/ask_user",)
@@ -18,14 +19,14 @@ LONGEST_NAME = 64
 _MOST_NEAREST = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Found:
     """The tool that a model meant."""
 
     spec: ToolSpec
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unknown:
     """A name that none of the selected tools has."""
 
@@ -41,21 +42,21 @@ class Unknown:
         return f"There is no tool {self.name!r}. Nearest names: {', '.join(self.nearest)}. Call one of these."
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Selection:
     """The tools of a turn by the names that the model sees, in order of these names."""
 
     by_name: Mapping[str, ToolSpec]
     unmatched: tuple[str, ...] = ()
     """Patterns that matched nothing: misspelt, or of a provider that is down."""
+    digest: str = field(init=False)
+    """SHA-256 in hex of names and declarations; RunStarted records it."""
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 in hex of names and declarations; RunStarted records it."""
+    def __post_init__(self) -> None:
         digest = hashlib.sha256()
         for name, spec in self.by_name.items():
             digest.update(f"{name} {spec.provider_id} {spec.schema_digest}\n".encode())
-        return digest.hexdigest()
+        object.__setattr__(self, "digest", digest.hexdigest())
 
     def find(self, name: str) -> Found | Unknown:
         """The tool that a model calls `name`, which may be anything."""
@@ -69,7 +70,7 @@ class Selection:
         return Unknown(shown, tuple(chosen))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wishes:
     """Who wants and grants what. Patterns are `provider/name` or `provider/*`."""
 

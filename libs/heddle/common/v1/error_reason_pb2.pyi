@@ -27,7 +27,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
     """INVALID_ARGUMENT. Sample: content[0].text: must not be empty"""
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 2
-    """RESOURCE_EXHAUSTED. Sample: The request has 5000000 bytes and the limit is 3145728: send less, or refer to an
+    """RESOURCE_EXHAUSTED. Sample: The request has 5000000 bytes and the limit is 4194304: send less, or refer to an
     asset.
     """
     ERROR_REASON_RESPONSE_TOO_LARGE: _ErrorReason.ValueType  # 3
@@ -39,35 +39,35 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     request.
     """
     ERROR_REASON_THREAD_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND. Sample: No thread run_9 here: check the id, and that the credential belongs to its tenant."""
+    """NOT_FOUND. Sample: No thread thr_1 here: check the id, and that the credential belongs to its tenant."""
     ERROR_REASON_RUN_NOT_FOUND: _ErrorReason.ValueType  # 6
     """NOT_FOUND. Sample: No run run_9 here: check the id, and that the credential belongs to its tenant."""
     ERROR_REASON_REQUEST_NOT_FOUND: _ErrorReason.ValueType  # 7
-    """NOT_FOUND. Sample: No request run_9 here: check the id, and that the credential belongs to its tenant."""
+    """NOT_FOUND. Sample: No request req_42 here: check the id, and that the credential belongs to its tenant."""
     ERROR_REASON_INPUT_NOT_FOUND: _ErrorReason.ValueType  # 8
-    """NOT_FOUND. Sample: No input run_9 here: check the id, and that the credential belongs to its tenant."""
+    """NOT_FOUND. Sample: No input inp_5 here: check the id, and that the credential belongs to its tenant."""
     ERROR_REASON_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 9
-    """NOT_FOUND. Sample: No message run_9 here: check the id, and that the credential belongs to its tenant."""
+    """NOT_FOUND. Sample: No message msg_7 here: check the id, and that the credential belongs to its tenant."""
     ERROR_REASON_AGENT_NOT_FOUND: _ErrorReason.ValueType  # 10
-    """NOT_FOUND. Sample: No agent run_9 here: check the id, and that the credential belongs to its tenant."""
+    """NOT_FOUND. Sample: No agent writer here: check the id, and that the credential belongs to its tenant."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 11
-    """NOT_FOUND. Sample: No model run_9 is configured here: `heddle agents models` (ListModels) names those that are."""
-    ERROR_REASON_TOOL_PROVIDER_NOT_FOUND: _ErrorReason.ValueType  # 12
-    """NOT_FOUND. Sample: No tool provider run_9 here: check the id, and that the credential belongs to its tenant."""
-    ERROR_REASON_TOOL_NOT_FOUND: _ErrorReason.ValueType  # 13
-    """NOT_FOUND. Sample: No tool run_9 is registered; the nearest names are: lookup."""
-    ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 14
-    """ALREADY_EXISTS. Sample: A Agent run_9 exists already: choose another id, or update that one."""
-    ERROR_REASON_THREAD_BUSY: _ErrorReason.ValueType  # 15
-    """FAILED_PRECONDITION. Sample: Thread thr_1 is busy with run run_9: wait, cancel it, or set another
-    conflict_policy.
+    """NOT_FOUND. Sample: No model openai:gpt-9 is configured here: `heddle agents models` (ListModels) names those that
+    are.
     """
+    ERROR_REASON_TOOL_PROVIDER_NOT_FOUND: _ErrorReason.ValueType  # 12
+    """NOT_FOUND. Sample: No tool provider shop here: check the id, and that the credential belongs to its tenant."""
+    ERROR_REASON_TOOL_NOT_FOUND: _ErrorReason.ValueType  # 13
+    """NOT_FOUND. Sample: No tool shop/lokup is registered; the nearest names are: shop/lookup, shop/look."""
+    ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 14
+    """ALREADY_EXISTS. Sample: A thread thr_1 exists already: choose another id, or update that one."""
+    ERROR_REASON_THREAD_BUSY: _ErrorReason.ValueType  # 15
+    """FAILED_PRECONDITION. Sample: Thread thr_1 is busy with run run_9: wait, cancel it, or set another conflict_policy."""
     ERROR_REASON_THREAD_IS_ARCHIVED: _ErrorReason.ValueType  # 16
     """FAILED_PRECONDITION. Sample: Thread thr_1 is archived and takes no turns: call UnarchiveThread first."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 17
-    """FAILED_PRECONDITION. Sample: Agent run_9 has changed since etag 3 was read (now 4): read it again, then decide."""
+    """FAILED_PRECONDITION. Sample: Agent writer has changed since etag 3 was read (now 4): read it again, then decide."""
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 18
-    """FAILED_PRECONDITION. Sample: Agent run_9 is COMPLETED and cannot be cancelled: start a new turn."""
+    """FAILED_PRECONDITION. Sample: Run run_9 is redacted and cannot be retried as it was: send `content` with it."""
     ERROR_REASON_PARENT_CANCELLED: _ErrorReason.ValueType  # 19
     """FAILED_PRECONDITION. Sample: Parent run run_9 is cancelled and starts no children: nothing to do."""
     ERROR_REASON_PARENT_FINISHED: _ErrorReason.ValueType  # 20
@@ -77,33 +77,27 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     after all.
     """
     ERROR_REASON_INPUT_ALREADY_RESOLVED: _ErrorReason.ValueType  # 22
-    """FAILED_PRECONDITION. Sample: Input inp_5 is COMPLETED already, by ana: nothing changed."""
+    """FAILED_PRECONDITION. Sample: Input inp_5 is APPROVED already, by ana: nothing changed."""
     ERROR_REASON_INPUT_EXPIRED: _ErrorReason.ValueType  # 23
-    """FAILED_PRECONDITION. Sample: Input inp_5 expired, and its default decision DENIED was taken: the run has gone
-    on.
-    """
+    """FAILED_PRECONDITION. Sample: Input inp_5 expired, and its default decision DENIED was taken: the run has gone on."""
     ERROR_REASON_FORK_NOT_AT_BOUNDARY: _ErrorReason.ValueType  # 24
-    """FAILED_PRECONDITION. Sample: Sequence 12 of thread thr_1 lies inside a run: fork at lookup, where one ends."""
+    """FAILED_PRECONDITION. Sample: Sequence 12 of thread thr_1 lies inside a run: fork at 9, where one ends."""
     ERROR_REASON_THREAD_UNFINISHED: _ErrorReason.ValueType  # 25
     """FAILED_PRECONDITION. Sample: Thread thr_1 still has an unfinished run run_9: cancel it or wait, then try again."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 26
-    """RESOURCE_EXHAUSTED. Sample: Principal ana may start 3145728 turns a minute: wait for RetryInfo, then send it
-    again.
-    """
+    """RESOURCE_EXHAUSTED. Sample: Principal ana may start 30 turns a minute: wait for RetryInfo, then send it again."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 27
-    """RESOURCE_EXHAUSTED. Sample: StartTurn of tenant acme is at its limit of 3145728: wait for RetryInfo, then send
-    the same request again.
+    """RESOURCE_EXHAUSTED. Sample: the queue of writes is at its limit of 10000: wait for RetryInfo, then send the same
+    request again.
     """
     ERROR_REASON_SLOW_READER: _ErrorReason.ValueType  # 28
     """RESOURCE_EXHAUSTED. Sample: The stream was cut because it was not read: resume after sequence 12."""
     ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 29
     """RESOURCE_EXHAUSTED. Sample: The budget of run run_9 has 120 left of tokens, and 500 was asked: ask for less."""
     ERROR_REASON_DEPTH_EXCEEDED: _ErrorReason.ValueType  # 30
-    """FAILED_PRECONDITION. Sample: Run run_9 stands at depth 3 and the limit is 3145728: let the parent do this
-    itself.
-    """
+    """FAILED_PRECONDITION. Sample: Run run_9 stands at depth 3 and the limit is 3: let the parent do this itself."""
     ERROR_REASON_FAN_OUT_EXCEEDED: _ErrorReason.ValueType  # 31
-    """FAILED_PRECONDITION. Sample: Run run_9 has 8 open children and the limit is 3145728: wait for one to end."""
+    """FAILED_PRECONDITION. Sample: Run run_9 has 8 open children and the limit is 8: wait for one to end."""
     ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 32
     """OUT_OF_RANGE. Sample: Cursor 12 lies beyond the log's end 9, as after a restore: read from the start again."""
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 33
@@ -113,17 +107,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     certificate.
     """
     ERROR_REASON_CREDENTIAL_INVALID: _ErrorReason.ValueType  # 35
-    """UNAUTHENTICATED. Sample: The credential was not accepted (disk full): get a fresh one."""
+    """UNAUTHENTICATED. Sample: The credential was not accepted (the token has expired): get a fresh one."""
     ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 36
-    """PERMISSION_DENIED. Sample: StartTurn needs scope act_as, which this credential lacks: ask its issuer for it."""
+    """PERMISSION_DENIED. Sample: /heddle.runtime.v1.AgentRuntime/StartTurn needs scope runtime.run, which this
+    credential lacks: ask its issuer for it.
+    """
     ERROR_REASON_RESOLUTION_TOKEN_INVALID: _ErrorReason.ValueType  # 37
     """PERMISSION_DENIED. Sample: The resolution token does not belong to input inp_5: send the one that came with the
     tool call.
     """
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 38
-    """ABORTED. Sample: Somebody else changed StartTurn of tenant acme at the same time: read it again, and retry the
-    whole.
-    """
+    """ABORTED. Sample: Somebody else changed agent writer at the same time: read it again, and retry the whole."""
     ERROR_REASON_STALE_FENCE: _ErrorReason.ValueType  # 39
     """ABORTED. Sample: Run run_9 is owned by a later claim than fence 3: this worker must stop working on it."""
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 40
@@ -131,25 +125,31 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STREAM_ROTATED: _ErrorReason.ValueType  # 41
     """UNAVAILABLE. Sample: The stream reached its age limit: open it again after sequence 12."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 42
-    """UNAVAILABLE. Sample: The store cannot take this now (disk full); nothing was acknowledged: send the same request
-    again.
+    """UNAVAILABLE. Sample: The store cannot take this now (the disk is full); nothing was acknowledged: send the same
+    request again.
     """
     ERROR_REASON_SERVICE_UNREACHABLE: _ErrorReason.ValueType  # 43
-    """UNAVAILABLE. Sample: 127.0.0.1:7233 does not answer (disk full): check its address and that it runs, then send
+    """UNAVAILABLE. Sample: 127.0.0.1:7233 does not answer (no connection): check its address and that it runs, then send
     the same again.
     """
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 44
-    """DEADLINE_EXCEEDED. Sample: StartTurn was not answered within its deadline: nothing is cancelled by it; ask again
-    with more time.
+    """DEADLINE_EXCEEDED. Sample: /heddle.runtime.v1.AgentRuntime/StartTurn was not answered within its deadline: nothing
+    is cancelled by it; ask again with more time.
     """
     ERROR_REASON_CALL_CANCELLED: _ErrorReason.ValueType  # 45
     """CANCELLED. Sample: The caller hung up. No run is cancelled by that: call CancelRun to stop one."""
     ERROR_REASON_NOT_SERVED: _ErrorReason.ValueType  # 46
-    """UNIMPLEMENTED. Sample: StartTurn is not served here: start a new turn."""
+    """UNIMPLEMENTED. Sample: /heddle.content.v1.ContentService/GetPlan is not served here: check the method's name and
+    this server's version.
+    """
     ERROR_REASON_CHAIN_BROKEN: _ErrorReason.ValueType  # 47
-    """DATA_LOSS. Sample: Thread thr_1 does not verify at sequence 12 (disk full): restore it from a backup."""
+    """DATA_LOSS. Sample: Thread thr_1 does not verify at sequence 12 (its hash does not follow from the event before):
+    restore it from a backup.
+    """
     ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 48
-    """INTERNAL. Sample: A fault of Heddle itself, noted in its log as inc_1: please report it with that number."""
+    """INTERNAL. Sample: A fault of Heddle itself, noted in its log as incident_01JD3Z: please report it with that
+    number.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Heddle error can carry in `google.rpc.ErrorInfo.reason`, under the domain `heddle`. Each is
@@ -161,7 +161,7 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 """INVALID_ARGUMENT. Sample: content[0].text: must not be empty"""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 2
-"""RESOURCE_EXHAUSTED. Sample: The request has 5000000 bytes and the limit is 3145728: send less, or refer to an
+"""RESOURCE_EXHAUSTED. Sample: The request has 5000000 bytes and the limit is 4194304: send less, or refer to an
 asset.
 """
 ERROR_REASON_RESPONSE_TOO_LARGE: ErrorReason.ValueType  # 3
@@ -173,35 +173,35 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 4
 request.
 """
 ERROR_REASON_THREAD_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND. Sample: No thread run_9 here: check the id, and that the credential belongs to its tenant."""
+"""NOT_FOUND. Sample: No thread thr_1 here: check the id, and that the credential belongs to its tenant."""
 ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 6
 """NOT_FOUND. Sample: No run run_9 here: check the id, and that the credential belongs to its tenant."""
 ERROR_REASON_REQUEST_NOT_FOUND: ErrorReason.ValueType  # 7
-"""NOT_FOUND. Sample: No request run_9 here: check the id, and that the credential belongs to its tenant."""
+"""NOT_FOUND. Sample: No request req_42 here: check the id, and that the credential belongs to its tenant."""
 ERROR_REASON_INPUT_NOT_FOUND: ErrorReason.ValueType  # 8
-"""NOT_FOUND. Sample: No input run_9 here: check the id, and that the credential belongs to its tenant."""
+"""NOT_FOUND. Sample: No input inp_5 here: check the id, and that the credential belongs to its tenant."""
 ERROR_REASON_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 9
-"""NOT_FOUND. Sample: No message run_9 here: check the id, and that the credential belongs to its tenant."""
+"""NOT_FOUND. Sample: No message msg_7 here: check the id, and that the credential belongs to its tenant."""
 ERROR_REASON_AGENT_NOT_FOUND: ErrorReason.ValueType  # 10
-"""NOT_FOUND. Sample: No agent run_9 here: check the id, and that the credential belongs to its tenant."""
+"""NOT_FOUND. Sample: No agent writer here: check the id, and that the credential belongs to its tenant."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 11
-"""NOT_FOUND. Sample: No model run_9 is configured here: `heddle agents models` (ListModels) names those that are."""
-ERROR_REASON_TOOL_PROVIDER_NOT_FOUND: ErrorReason.ValueType  # 12
-"""NOT_FOUND. Sample: No tool provider run_9 here: check the id, and that the credential belongs to its tenant."""
-ERROR_REASON_TOOL_NOT_FOUND: ErrorReason.ValueType  # 13
-"""NOT_FOUND. Sample: No tool run_9 is registered; the nearest names are: lookup."""
-ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 14
-"""ALREADY_EXISTS. Sample: A Agent run_9 exists already: choose another id, or update that one."""
-ERROR_REASON_THREAD_BUSY: ErrorReason.ValueType  # 15
-"""FAILED_PRECONDITION. Sample: Thread thr_1 is busy with run run_9: wait, cancel it, or set another
-conflict_policy.
+"""NOT_FOUND. Sample: No model openai:gpt-9 is configured here: `heddle agents models` (ListModels) names those that
+are.
 """
+ERROR_REASON_TOOL_PROVIDER_NOT_FOUND: ErrorReason.ValueType  # 12
+"""NOT_FOUND. Sample: No tool provider shop here: check the id, and that the credential belongs to its tenant."""
+ERROR_REASON_TOOL_NOT_FOUND: ErrorReason.ValueType  # 13
+"""NOT_FOUND. Sample: No tool shop/lokup is registered; the nearest names are: shop/lookup, shop/look."""
+ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 14
+"""ALREADY_EXISTS. Sample: A thread thr_1 exists already: choose another id, or update that one."""
+ERROR_REASON_THREAD_BUSY: ErrorReason.ValueType  # 15
+"""FAILED_PRECONDITION. Sample: Thread thr_1 is busy with run run_9: wait, cancel it, or set another conflict_policy."""
 ERROR_REASON_THREAD_IS_ARCHIVED: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION. Sample: Thread thr_1 is archived and takes no turns: call UnarchiveThread first."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 17
-"""FAILED_PRECONDITION. Sample: Agent run_9 has changed since etag 3 was read (now 4): read it again, then decide."""
+"""FAILED_PRECONDITION. Sample: Agent writer has changed since etag 3 was read (now 4): read it again, then decide."""
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 18
-"""FAILED_PRECONDITION. Sample: Agent run_9 is COMPLETED and cannot be cancelled: start a new turn."""
+"""FAILED_PRECONDITION. Sample: Run run_9 is redacted and cannot be retried as it was: send `content` with it."""
 ERROR_REASON_PARENT_CANCELLED: ErrorReason.ValueType  # 19
 """FAILED_PRECONDITION. Sample: Parent run run_9 is cancelled and starts no children: nothing to do."""
 ERROR_REASON_PARENT_FINISHED: ErrorReason.ValueType  # 20
@@ -211,33 +211,27 @@ ERROR_REASON_REQUEST_CANCELLED: ErrorReason.ValueType  # 21
 after all.
 """
 ERROR_REASON_INPUT_ALREADY_RESOLVED: ErrorReason.ValueType  # 22
-"""FAILED_PRECONDITION. Sample: Input inp_5 is COMPLETED already, by ana: nothing changed."""
+"""FAILED_PRECONDITION. Sample: Input inp_5 is APPROVED already, by ana: nothing changed."""
 ERROR_REASON_INPUT_EXPIRED: ErrorReason.ValueType  # 23
-"""FAILED_PRECONDITION. Sample: Input inp_5 expired, and its default decision DENIED was taken: the run has gone
-on.
-"""
+"""FAILED_PRECONDITION. Sample: Input inp_5 expired, and its default decision DENIED was taken: the run has gone on."""
 ERROR_REASON_FORK_NOT_AT_BOUNDARY: ErrorReason.ValueType  # 24
-"""FAILED_PRECONDITION. Sample: Sequence 12 of thread thr_1 lies inside a run: fork at lookup, where one ends."""
+"""FAILED_PRECONDITION. Sample: Sequence 12 of thread thr_1 lies inside a run: fork at 9, where one ends."""
 ERROR_REASON_THREAD_UNFINISHED: ErrorReason.ValueType  # 25
 """FAILED_PRECONDITION. Sample: Thread thr_1 still has an unfinished run run_9: cancel it or wait, then try again."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 26
-"""RESOURCE_EXHAUSTED. Sample: Principal ana may start 3145728 turns a minute: wait for RetryInfo, then send it
-again.
-"""
+"""RESOURCE_EXHAUSTED. Sample: Principal ana may start 30 turns a minute: wait for RetryInfo, then send it again."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 27
-"""RESOURCE_EXHAUSTED. Sample: StartTurn of tenant acme is at its limit of 3145728: wait for RetryInfo, then send
-the same request again.
+"""RESOURCE_EXHAUSTED. Sample: the queue of writes is at its limit of 10000: wait for RetryInfo, then send the same
+request again.
 """
 ERROR_REASON_SLOW_READER: ErrorReason.ValueType  # 28
 """RESOURCE_EXHAUSTED. Sample: The stream was cut because it was not read: resume after sequence 12."""
 ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 29
 """RESOURCE_EXHAUSTED. Sample: The budget of run run_9 has 120 left of tokens, and 500 was asked: ask for less."""
 ERROR_REASON_DEPTH_EXCEEDED: ErrorReason.ValueType  # 30
-"""FAILED_PRECONDITION. Sample: Run run_9 stands at depth 3 and the limit is 3145728: let the parent do this
-itself.
-"""
+"""FAILED_PRECONDITION. Sample: Run run_9 stands at depth 3 and the limit is 3: let the parent do this itself."""
 ERROR_REASON_FAN_OUT_EXCEEDED: ErrorReason.ValueType  # 31
-"""FAILED_PRECONDITION. Sample: Run run_9 has 8 open children and the limit is 3145728: wait for one to end."""
+"""FAILED_PRECONDITION. Sample: Run run_9 has 8 open children and the limit is 8: wait for one to end."""
 ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 32
 """OUT_OF_RANGE. Sample: Cursor 12 lies beyond the log's end 9, as after a restore: read from the start again."""
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 33
@@ -247,17 +241,17 @@ ERROR_REASON_CREDENTIAL_MISSING: ErrorReason.ValueType  # 34
 certificate.
 """
 ERROR_REASON_CREDENTIAL_INVALID: ErrorReason.ValueType  # 35
-"""UNAUTHENTICATED. Sample: The credential was not accepted (disk full): get a fresh one."""
+"""UNAUTHENTICATED. Sample: The credential was not accepted (the token has expired): get a fresh one."""
 ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 36
-"""PERMISSION_DENIED. Sample: StartTurn needs scope act_as, which this credential lacks: ask its issuer for it."""
+"""PERMISSION_DENIED. Sample: /heddle.runtime.v1.AgentRuntime/StartTurn needs scope runtime.run, which this
+credential lacks: ask its issuer for it.
+"""
 ERROR_REASON_RESOLUTION_TOKEN_INVALID: ErrorReason.ValueType  # 37
 """PERMISSION_DENIED. Sample: The resolution token does not belong to input inp_5: send the one that came with the
 tool call.
 """
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 38
-"""ABORTED. Sample: Somebody else changed StartTurn of tenant acme at the same time: read it again, and retry the
-whole.
-"""
+"""ABORTED. Sample: Somebody else changed agent writer at the same time: read it again, and retry the whole."""
 ERROR_REASON_STALE_FENCE: ErrorReason.ValueType  # 39
 """ABORTED. Sample: Run run_9 is owned by a later claim than fence 3: this worker must stop working on it."""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 40
@@ -265,23 +259,29 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 40
 ERROR_REASON_STREAM_ROTATED: ErrorReason.ValueType  # 41
 """UNAVAILABLE. Sample: The stream reached its age limit: open it again after sequence 12."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 42
-"""UNAVAILABLE. Sample: The store cannot take this now (disk full); nothing was acknowledged: send the same request
-again.
+"""UNAVAILABLE. Sample: The store cannot take this now (the disk is full); nothing was acknowledged: send the same
+request again.
 """
 ERROR_REASON_SERVICE_UNREACHABLE: ErrorReason.ValueType  # 43
-"""UNAVAILABLE. Sample: 127.0.0.1:7233 does not answer (disk full): check its address and that it runs, then send
+"""UNAVAILABLE. Sample: 127.0.0.1:7233 does not answer (no connection): check its address and that it runs, then send
 the same again.
 """
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 44
-"""DEADLINE_EXCEEDED. Sample: StartTurn was not answered within its deadline: nothing is cancelled by it; ask again
-with more time.
+"""DEADLINE_EXCEEDED. Sample: /heddle.runtime.v1.AgentRuntime/StartTurn was not answered within its deadline: nothing
+is cancelled by it; ask again with more time.
 """
 ERROR_REASON_CALL_CANCELLED: ErrorReason.ValueType  # 45
 """CANCELLED. Sample: The caller hung up. No run is cancelled by that: call CancelRun to stop one."""
 ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 46
-"""UNIMPLEMENTED. Sample: StartTurn is not served here: start a new turn."""
+"""UNIMPLEMENTED. Sample: /heddle.content.v1.ContentService/GetPlan is not served here: check the method's name and
+this server's version.
+"""
 ERROR_REASON_CHAIN_BROKEN: ErrorReason.ValueType  # 47
-"""DATA_LOSS. Sample: Thread thr_1 does not verify at sequence 12 (disk full): restore it from a backup."""
+"""DATA_LOSS. Sample: Thread thr_1 does not verify at sequence 12 (its hash does not follow from the event before):
+restore it from a backup.
+"""
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 48
-"""INTERNAL. Sample: A fault of Heddle itself, noted in its log as inc_1: please report it with that number."""
+"""INTERNAL. Sample: A fault of Heddle itself, noted in its log as incident_01JD3Z: please report it with that
+number.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

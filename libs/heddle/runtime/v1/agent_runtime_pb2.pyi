@@ -164,6 +164,7 @@ class TurnEstimate(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    TOOL_PATHS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model that would be asked first."""
     input_tokens: _builtins.int
@@ -180,6 +181,10 @@ class TurnEstimate(_message.Message):
     def limits(self) -> _turn_pb2.Limits:
         """Bounds that would hold; their cost is the most that it may cost."""
 
+    @_builtins.property
+    def tool_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The tools of providers among `tools`, as `provider/name`: the form that `allowed_tools` takes."""
+
     def __init__(
         self,
         *,
@@ -188,10 +193,11 @@ class TurnEstimate(_message.Message):
         tools: _abc.Iterable[_builtins.str] | None = ...,
         input_tokens: _builtins.int = ...,
         limits: _turn_pb2.Limits | None = ...,
+        tool_paths: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "input_tokens", b"input_tokens", "limits", b"limits", "model", b"model", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "input_tokens", b"input_tokens", "limits", b"limits", "model", b"model", "tool_paths", b"tool_paths", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

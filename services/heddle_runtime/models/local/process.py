@@ -5,10 +5,11 @@ import json
 import secrets
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from pathlib import Path
 
+from heddle_core.values import value
 from heddle_runtime.models.local.weights import MODEL, find_weights
 from heddle_runtime.models.port import FaultKind, ModelFault
 from heddle_runtime.models.redaction import scrub
@@ -19,7 +20,7 @@ _LAST_WORDS = 2_000
 """Bytes of the child's standard error that are kept for the message when it fails."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Endpoint:
     """Where the running child answers."""
 

@@ -8,11 +8,11 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import timedelta
 
 import httpx
 
+from heddle_core.values import value
 from heddle_runtime.tools.builtin.addresses import Network, Resolver, problem_of_address
 from heddle_runtime.tools.builtin.tool import PROVIDER_ID, Arguments, refused, said, schema_of
 from heddle_runtime.tools.port import RiskClass, ToolEnd, ToolInvocation, ToolSpec
@@ -49,7 +49,7 @@ class FetchRefused(Exception):
     """What keeps a page from being read, in words for the model."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Page:
     """What a server answered, or where it sends the reader."""
 

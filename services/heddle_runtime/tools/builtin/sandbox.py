@@ -11,10 +11,10 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from heddle_core.ids import TenantId, is_id
+from heddle_core.values import value
 
 MOST_FILE = 1 << 20
 """Bytes of one file."""
@@ -34,7 +34,7 @@ class SandboxRefused(Exception):
     """What cannot be done, and what to do instead, in words for the model."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """A file or folder."""
 

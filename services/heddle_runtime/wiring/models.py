@@ -2,23 +2,23 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from heddle_core.ids import Ids
+from heddle_core.values import value
 from heddle_runtime.models.catalogue import Catalogue, CatalogueSettings, CompatibleServer, ProviderAccess
 from heddle_runtime.models.port import Model, ModelUsage
 from heddle_runtime.runs.usage import MicroUsd
 from heddle_runtime.settings import RuntimeSettings
 
-_PACKAGED = Path(__file__).parent / "scenarios"
-SHIPPED_SCENARIOS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "examples" / "scenarios"
+_PACKAGED = Path(__file__).parents[1] / "scenarios"
+SHIPPED_SCENARIOS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "examples" / "scenarios"
 """The wheel carries the scenarios inside the package; a checkout has them among its examples."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Models:
     """The catalogue as the rest of the runtime asks it."""
 

@@ -1,15 +1,14 @@
 """Which tools this process has: the built-in ones, and the providers that tenants register."""
 
+from collections.abc import Callable, Sequence
+
 from heddle_core.clock import Clock
 from heddle_core.errors import CannotServe
 from heddle_grpc.settings import ChannelSettings
 from heddle_runtime.facade.providers import ProviderSource, ToolProviders
-from heddle_runtime.server_wiring import is_development
 from heddle_runtime.settings import RuntimeSettings
-from heddle_runtime.tools.builtin.addresses import SystemResolver, networks
 from heddle_runtime.tools.builtin.ask_user import AskUser
 from heddle_runtime.tools.builtin.current_time import CurrentTime
-from heddle_runtime.tools.builtin.http_fetch import HttpFetch
 from heddle_runtime.tools.builtin.list_files import ListFiles
 from heddle_runtime.tools.builtin.provider import BuiltinProvider
 from heddle_runtime.tools.builtin.read_file import ReadFile
@@ -17,12 +16,22 @@ from heddle_runtime.tools.builtin.sandbox import Sandbox
 from heddle_runtime.tools.builtin.tool import BuiltinTool
 from heddle_runtime.tools.builtin.write_file import WriteFile
 from heddle_runtime.tools.grpc_provider import connect
+from heddle_runtime.tools.late_provider import LateProvider
 from heddle_runtime.tools.port import ToolProvider
 from heddle_runtime.tools.schema import Schemas
+from heddle_runtime.wiring.identities import is_development
 
 
-def tools_of(settings: RuntimeSettings, source: ProviderSource, schemas: Schemas, clock: Clock) -> ToolProviders:
-    """The tools of a runtime: the built-in ones for everybody, and what each tenant has registered."""
+def tools_of(
+    settings: RuntimeSettings,
+    source: ProviderSource,
+    schemas: Schemas,
+    clock: Clock,
+    beside: Sequence[ToolProvider] = (),
+) -> ToolProviders:
+    """The tools of a runtime: the built-in ones and those of services `beside` it for everybody, and what each tenant
+    has registered.
+    """
 
     def reach(provider_id: str, target: str) -> ToolProvider:
         if not is_development(settings) and target not in settings.tools.provider_targets:
@@ -30,7 +39,12 @@ def tools_of(settings: RuntimeSettings, source: ProviderSource, schemas: Schemas
             raise CannotServe(f"tool provider {provider_id}", problem, "ask for it in HEDDLE_TOOLS__PROVIDER_TARGETS")
         return connect(provider_id, ChannelSettings(address=target), clock=clock)
 
-    return ToolProviders(source, (builtin_provider(settings, schemas, clock),), reach, clock, schemas)
+    return ToolProviders(source, (builtin_provider(settings, schemas, clock), *beside), reach, clock, schemas)
+
+
+def provider_beside(provider_id: str, address: Callable[[], str], clock: Clock) -> LateProvider:
+    """The tools of a service that is served by this very process."""
+    return LateProvider(provider_id, lambda: connect(provider_id, ChannelSettings(address=address()), clock=clock))
 
 
 def builtin_provider(settings: RuntimeSettings, schemas: Schemas, clock: Clock) -> BuiltinProvider:
@@ -46,5 +60,8 @@ def builtin_provider(settings: RuntimeSettings, schemas: Schemas, clock: Clock) 
         ListFiles(sandbox),
     ]
     if settings.tools.http_fetch:
+        from heddle_runtime.tools.builtin.addresses import SystemResolver, networks
+        from heddle_runtime.tools.builtin.http_fetch import HttpFetch
+
         tools.append(HttpFetch(resolver=SystemResolver(), allowed=networks(settings.tools.http_allow)))
     return BuiltinProvider(tools, schemas=schemas)

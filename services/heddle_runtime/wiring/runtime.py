@@ -2,34 +2,34 @@
 
 import random
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Protocol
 
+from heddle_bus.port import Bus
 from heddle_core.clock import Clock, SystemClock
 from heddle_core.ids import Ids, TimeOrderedIds, WorkerId
-from heddle_database.migrations import Migrations, migrate
-from heddle_database.sqlite import SWITCH_INTERVAL, SqliteDatabase
+from heddle_core.values import value
+from heddle_database.sqlite import SWITCH_INTERVAL
 from heddle_grpc.authorization import Rule
+from heddle_grpc.companions import OpenCompanion
 from heddle_grpc.drain import Drain
 from heddle_grpc.routes import Service
 from heddle_runtime.facade.agent_commands import ServerDescription
 from heddle_runtime.facade.agents import Agents
 from heddle_runtime.facade.controls import Controls
 from heddle_runtime.facade.rates import Rates
+from heddle_runtime.facade.retention import RetentionPolicy, Upkeep
 from heddle_runtime.facade.runs import Runs
 from heddle_runtime.facade.shipped_agents import shipped_agents
 from heddle_runtime.facade.threads import Threads
 from heddle_runtime.facade.turn_rules import TurnBounds
 from heddle_runtime.facade.turns import Turns, TurnSettings
-from heddle_runtime.facade.waiting import Doorbells
 from heddle_runtime.lanes.lanes import Lanes, LaneSettings
+from heddle_runtime.lanes.lease import Lease
 from heddle_runtime.lanes.live_log import LiveLog
 from heddle_runtime.lanes.preparing import Preparation
-from heddle_runtime.model_wiring import Models, models_of
 from heddle_runtime.orchestrator.orchestrator import Equipment
 from heddle_runtime.orchestrator.setup import Defaults
 from heddle_runtime.rpc import (
@@ -43,20 +43,28 @@ from heddle_runtime.rpc import (
 from heddle_runtime.rpc.frames import Streams, StreamSettings
 from heddle_runtime.rpc.watching import Watching
 from heddle_runtime.runs.usage import Limits, MicroUsd
-from heddle_runtime.server_wiring import is_development, server_of
 from heddle_runtime.settings import LimitSettings, RuntimeSettings
 from heddle_runtime.store.agents import AgentStore
+from heddle_runtime.store.retention import LogRetention
 from heddle_runtime.store.run_store import RunStore
 from heddle_runtime.store.store import Store
 from heddle_runtime.store.thread_store import ThreadStore
 from heddle_runtime.store.tool_providers import ToolProviderStore
 from heddle_runtime.threads.follow import Followers
 from heddle_runtime.threads.snapshots import Snapshots
-from heddle_runtime.tool_wiring import tools_of
 from heddle_runtime.tools.executor import Executor
 from heddle_runtime.tools.schema import Schemas
+from heddle_runtime.wiring.bus import FindEndpoint, open_bus, relaying
+from heddle_runtime.wiring.companions import Beside, beside_runtime
+from heddle_runtime.wiring.database import open_database
+from heddle_runtime.wiring.identities import accepted_kinds, authenticators, is_development
+from heddle_runtime.wiring.metrics import RuntimeMeasures
+from heddle_runtime.wiring.models import Models, models_of
+from heddle_runtime.wiring.replicas import Watchers, among_replicas
+from heddle_runtime.wiring.server import server_of
+from heddle_runtime.wiring.tools import tools_of
 
-MIGRATIONS = Migrations("runtime", Path(__file__).parent / "store" / "migrations")
+_CAPABILITIES = ("deltas", "tools.builtin", "tools.grpc", "response_format", "plan_mode", "client_tools")
 
 
 class _ServedModule(Protocol):
@@ -67,7 +75,7 @@ class _ServedModule(Protocol):
     def RULES(self) -> Mapping[str, Rule]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunningRuntime:
     """A runtime that serves."""
 
@@ -81,8 +89,13 @@ class RunningRuntime:
 
 
 @asynccontextmanager
-async def running_runtime(settings: RuntimeSettings) -> AsyncGenerator[RunningRuntime]:
+async def running_runtime(
+    settings: RuntimeSettings, bundled_nats: FindEndpoint | None = None, companions: Sequence[OpenCompanion] = ()
+) -> AsyncGenerator[RunningRuntime]:
     """Serve until the block is left, then drain: nothing is lost, and runs under way are handed over.
+
+    Events are published to the NATS of the settings, else to the `bundled_nats`, else not at all. The `companions` are
+    served on the same port.
 
     Raises:
         CannotServe: an address cannot be had, or a credential setting does not fit where it listens.
@@ -93,54 +106,76 @@ async def running_runtime(settings: RuntimeSettings) -> AsyncGenerator[RunningRu
     clock = SystemClock()
     ids = TimeOrderedIds(clock)
     async with AsyncExitStack() as stack:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        database = await SqliteDatabase.open(settings.data_dir / "heddle.db", clock=clock)
-        stack.push_async_callback(database.close)
-        await migrate(database, MIGRATIONS)
-        parts = await _assemble(settings, Store(database), clock, ids, stack)
-        server = server_of(settings, parts.services, ids, parts.drain)
+        callers = await stack.enter_async_context(authenticators(settings, clock))
+        opened = await open_database(settings, clock)
+        stack.push_async_callback(opened.database.close)
+        store = Store(opened.database, shared=not opened.sole_process)
+        bus = await stack.enter_async_context(open_bus(settings, bundled_nats))
+        drain = Drain()
+        beside = await stack.enter_async_context(beside_runtime(companions, drain, clock))
+        watchers = Watchers.of(store, sole_process=opened.sole_process)
+        parts = await _assemble(settings, store, watchers, clock, ids, drain, beside, stack)
         lanes = parts.lanes
-        async with lanes.serving(settings.listen, sole_process=True), server.running():
-            yield RunningRuntime(
-                address=_address(settings.listen, server.ports),
-                operations_port=server.operations_port,
-                operations_http_port=server.operations_http_port,
-                worker_id=lanes.worker_id,
-                default_model=parts.default_model,
-                drain=server.drain,
-            )
+        measures = RuntimeMeasures(opened.database, lambda: lanes.running, publishes=bus is not None)
+        store.log.add_witness(lambda committed: measures.committed(committed, None))
+        services = (*parts.services, *beside.services)
+        server = server_of(settings, services, callers, sources=(measures.read,), ids=ids, drain=drain)
+        # Outside the lanes, so that what is committed while they drain is published, too.
+        await stack.enter_async_context(
+            relaying(settings, store, bus, lanes.worker_id, clock, sole_process=opened.sole_process)
+        )
+        await stack.enter_async_context(among_replicas(store, watchers, lanes, bus, sole_process=opened.sole_process))
+        upkeep = _upkeep(settings, store, lanes.worker_id, bus)
+        working = lanes.serving(settings.listen, sole_process=opened.sole_process)
+        async with working, upkeep.serving(), server.running():  # the eldest is found by the lease that lanes begin
+            address = _address(settings.listen, server.ports)
+            async with beside.serving(address):
+                yield RunningRuntime(
+                    address=address,
+                    operations_port=server.operations_port,
+                    operations_http_port=server.operations_http_port,
+                    worker_id=lanes.worker_id,
+                    default_model=parts.default_model,
+                    drain=server.drain,
+                )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Parts:
     lanes: Lanes
     services: tuple[Service, ...]
-    drain: Drain
     default_model: str
 
 
-async def _assemble(settings: RuntimeSettings, store: Store, clock: Clock, ids: Ids, stack: AsyncExitStack) -> _Parts:
+async def _assemble(
+    settings: RuntimeSettings,
+    store: Store,
+    watchers: Watchers,
+    clock: Clock,
+    ids: Ids,
+    drain: Drain,
+    beside: Beside,
+    stack: AsyncExitStack,
+) -> _Parts:
     schemas = Schemas(clock)
     models, default_model = models_of(settings, ids)
     stack.push_async_callback(models.catalogue.close)
     models.open(default_model)  # a scenario that does not read, or a key that is missing, is told at the start
-    tools = tools_of(settings, ToolProviderStore(store), schemas, clock)
+    tools = tools_of(settings, ToolProviderStore(store), schemas, clock, beside.providers)
     stack.push_async_callback(tools.close)
     executor = Executor(clock=clock)
     stack.push_async_callback(executor.close)
     agents = Agents(AgentStore(store), shipped_agents(), clock)
     token_secret = await store.secret("resolution_tokens")
-    followers = Followers()
-    store.log.add_listener(followers.committed)
+    followers, doorbells = watchers.followers, watchers.doorbells
     snapshots = Snapshots(store, store.log)
     store.log.add_listener(snapshots.committed)
     await stack.enter_async_context(snapshots.serving())
-    equipment = Equipment(clock, ids, models, tools, executor, schemas, token_secret)
-    lanes = _lanes(settings, store, followers, equipment, Preparation(agents, tools, _defaults(settings)))
+    lease = Lease(clock, settings.lanes.lease)
+    equipment = Equipment(clock, ids, models, tools, executor, schemas, token_secret, lease)
+    lanes = _lanes(settings, store, followers, equipment, Preparation(agents, tools, _defaults(settings)), lease)
     turns = _turns(settings, store, lanes, agents, models, schemas, clock, ids, default_model)
-    drain = Drain()
     controls = Controls(store, store.log, lanes, schemas, token_secret)
-    doorbells = Doorbells(store.log)
     stream_times = StreamSettings(settings.streams.checkpoint_every, settings.streams.rotate_after)
     watching = Watching(store, followers, Streams(drain, stream_times, random.SystemRandom()))
     runs = Runs(RunStore(store), doorbells, turns, controls, lanes.held_back)
@@ -157,7 +192,13 @@ async def _assemble(settings: RuntimeSettings, store: Store, clock: Clock, ids: 
         _service(agent_service, agent_service.AgentServicer(agents, models.catalogue, default_model, described)),
         _service(tool_provider_service, tool_provider_service.ToolProviderServicer(tools)),
     )
-    return _Parts(lanes, services, drain, default_model)
+    return _Parts(lanes, services, default_model)
+
+
+def _upkeep(settings: RuntimeSettings, store: Store, worker_id: WorkerId, bus: Bus | None) -> Upkeep:
+    given = settings.retention
+    policy = RetentionPolicy(given.keep_for, given.keep_events, published_only=bus is not None)
+    return Upkeep(LogRetention(store), worker_id, policy, given.every)
 
 
 def _service(module: _ServedModule, servicer: object) -> Service:
@@ -165,14 +206,19 @@ def _service(module: _ServedModule, servicer: object) -> Service:
 
 
 def _lanes(
-    settings: RuntimeSettings, store: Store, followers: Followers, equipment: Equipment, preparation: Preparation
+    settings: RuntimeSettings,
+    store: Store,
+    followers: Followers,
+    equipment: Equipment,
+    preparation: Preparation,
+    lease: Lease,
 ) -> Lanes:
     given = settings.lanes
     worker_id = WorkerId(equipment.ids.new("wrk"))
     times = LaneSettings(
         given.slots, given.lease, given.renew_every, given.sweep_every, given.cancel_grace, given.drain_grace
     )
-    lanes = Lanes(worker_id, store, LiveLog(store, store.log, followers), equipment, preparation, times)
+    lanes = Lanes(worker_id, store, LiveLog(store, store.log, followers), equipment, preparation, lease, times)
     store.log.add_listener(lanes.committed)
     return lanes
 
@@ -226,7 +272,7 @@ def _description(settings: RuntimeSettings, worker_id: WorkerId, default_model: 
     return ServerDescription(
         version=version("heddle"),
         packages=("heddle.runtime.v1", "heddle.tools.v1"),
-        capabilities=("deltas", "tools.builtin", "tools.grpc", "response_format", "plan_mode", "client_tools"),
+        capabilities=(*_CAPABILITIES, *(f"identity.{kind}" for kind in accepted_kinds(settings))),
         worker_id=worker_id,
         limits={
             "text_characters": given.text_characters,

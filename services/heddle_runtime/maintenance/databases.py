@@ -1,0 +1,149 @@
+"""Which database a maintenance command works on, and how it is opened without serving it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from heddle_core.clock import Clock, SystemClock
+from heddle_core.errors import IllegalTransition
+from heddle_core.values import value
+from heddle_database.migrations import migrate
+from heddle_database.new_tables import make_tables
+from heddle_database.port import Database, StatementFailed, Transaction
+from heddle_database.sqlite import SqliteDatabase
+from heddle_database.sqlite_reading import reading
+from heddle_database.tables import Readable, read_tables
+from heddle_runtime.wiring.database import MIGRATIONS
+
+FILE = "heddle.db"
+"""The database's name in its folder."""
+
+_NEVER = timedelta(days=7)
+
+
+@value
+class Place:
+    """Where a database is: in a data folder, or at a PostgreSQL address."""
+
+    data_dir: Path | None = None
+    url: str = ""
+
+    @property
+    def file(self) -> Path:
+        """The file of an embedded database."""
+        assert self.data_dir is not None, "a PostgreSQL database has no file"
+        return self.data_dir / FILE
+
+
+@asynccontextmanager
+async def opened_for_reading(place: Place, clock: Clock | None = None) -> AsyncGenerator[Readable]:
+    """Open a database that may be served meanwhile.
+
+    Raises:
+        IllegalTransition: there is none, or its tables are of another version.
+        StoreUnavailable: it cannot be read.
+    """
+    clock = clock or SystemClock()
+    if place.url:
+        async with opened_postgres(place.url) as database:
+            await require_tables(database, place)
+            yield database
+    else:
+        async with reading(place.file, clock) as database:
+            await require_tables(database, place)
+            yield database
+
+
+@asynccontextmanager
+async def opened_for_writing(place: Place) -> AsyncGenerator[Database]:
+    """Open a database that nobody serves, and bring its tables up to date.
+
+    Raises:
+        IllegalTransition: a process has it open, or its tables are of a newer version.
+        StoreUnavailable: it cannot be opened.
+    """
+    if place.url:
+        async with opened_postgres(place.url) as database:
+            await migrate(database, MIGRATIONS)
+            yield database
+    else:
+        if not place.file.exists():
+            raise _missing(place)
+        async with opened_sqlite(place.file) as database:
+            await migrate(database, MIGRATIONS)
+            yield database
+
+
+@asynccontextmanager
+async def opened_sqlite(file: Path) -> AsyncGenerator[Database]:
+    """A database file, made if missing, for this process alone."""
+    database = await SqliteDatabase.open(file, clock=SystemClock())
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def opened_postgres(url: str) -> AsyncGenerator[Database]:
+    """A PostgreSQL database. A dump or a load is one transaction, however long it takes."""
+    from heddle_database.postgres import PostgresDatabase
+    from heddle_database.postgres_connection import PostgresOptions
+
+    options = PostgresOptions(writers=1, readers=1, statement_timeout=_NEVER, idle_timeout=_NEVER)
+    database = await PostgresDatabase.open(url, options=options)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def own_tables() -> frozenset[str]:
+    """The names of the runtime's tables. A PostgreSQL database may hold those of other services, too."""
+    with TemporaryDirectory() as folder:
+        async with opened_sqlite(Path(folder) / FILE) as database:
+            await make_tables(database, MIGRATIONS, MIGRATIONS.folder / "sqlite.sql")
+            rows = await database.read(
+                lambda tx: tx.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+            )
+            return frozenset(row[0] for row in rows)
+
+
+async def require_empty(database: Database, place: Place) -> None:
+    """Raises IllegalTransition unless the database has none of the runtime's tables."""
+    found = {table.name for table in await read_tables(database)} & await own_tables()
+    if found:
+        state = f"not empty: it has a table {min(found)}"
+        remedy = "name a folder without a database, or make a new database on the server"
+        raise IllegalTransition("database", _name(place), state, "be loaded into", remedy)
+
+
+async def require_tables(database: Readable, place: Place) -> None:
+    """Raises IllegalTransition unless the tables are those of this version."""
+
+    def read(tx: Transaction) -> str:
+        row = tx.row(f"SELECT version_num FROM {MIGRATIONS.version_table}")  # noqa: S608 - our own words
+        return row[0] if row else ""
+
+    try:
+        found = await database.read(read)
+    except StatementFailed:
+        raise _missing(place) from None
+    newest = max(file.name[1:5] for file in MIGRATIONS.folder.glob("v*.py"))
+    if found != newest:
+        remedy = "use the version of Heddle that serves it; the next start of a newer one brings it up to date"
+        raise IllegalTransition(
+            "database", _name(place), f"at schema revision {found}, not {newest},", "be read", remedy
+        )
+
+
+def _missing(place: Place) -> IllegalTransition:
+    remedy = "name the folder that `heddle up` uses, or the address that the server is given"
+    return IllegalTransition("database", _name(place), "not there", "be read", remedy)
+
+
+def _name(place: Place) -> str:
+    """The place without a password."""
+    return place.url.rpartition("@")[2] if place.url else str(place.data_dir)

@@ -1,0 +1,70 @@
+"""The bus of a runtime, if it has one, and the relay that publishes to it.
+
+The bus connects by itself, for ever: a runtime starts, serves and takes turns whether NATS is there or not.
+"""
+
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from heddle_bus.endpoint import Endpoint
+from heddle_bus.jetstream import JetStreamBus
+from heddle_bus.port import Bus
+from heddle_bus.stream import StreamSettings
+from heddle_core.clock import Clock
+from heddle_core.ids import WorkerId
+from heddle_runtime.codec.facts import event_fact, tombstone_fact
+from heddle_runtime.relay.relay import Relay, RelaySettings
+from heddle_runtime.settings import BusSettings, RuntimeSettings
+from heddle_runtime.store.relay_store import DatabaseRelayStore
+from heddle_runtime.store.store import Store
+
+FindEndpoint = Callable[[], Endpoint]
+"""Asked before each connection, since a bundled server's port changes when it is started again."""
+
+
+@asynccontextmanager
+async def open_bus(settings: RuntimeSettings, bundled: FindEndpoint | None) -> AsyncGenerator[Bus | None]:
+    """The bus by the settings, else on the `bundled` server, else none. Connects while others work."""
+    endpoint = endpoint_of(settings)
+    find = bundled if endpoint is None else lambda: endpoint
+    if find is None:
+        yield None
+        return
+    async with JetStreamBus(find, name="heddle-runtime", stream=_stream(settings.bus)) as bus:
+        yield bus
+
+
+@asynccontextmanager
+async def relaying(
+    settings: RuntimeSettings, store: Store, bus: Bus | None, worker_id: WorkerId, clock: Clock, *, sole_process: bool
+) -> AsyncGenerator[None]:
+    """Publish what is committed until the block is left; nothing without a bus."""
+    if bus is None:
+        yield
+        return
+    relay_settings = RelaySettings(stream_age=settings.bus.age_limit, sole_process=sole_process)
+    relay = Relay(worker_id, DatabaseRelayStore(store), bus, clock, event_fact, tombstone_fact, relay_settings)
+    store.log.add_witness(lambda committed: relay.committed(committed, None))  # what others commit, they have published
+    async with relay.serving():
+        yield
+
+
+def endpoint_of(settings: RuntimeSettings) -> Endpoint | None:
+    """Where NATS is by the settings; None: they name none."""
+    servers = tuple(each.strip() for each in settings.nats.split(",") if each.strip())
+    if not servers:
+        return None
+    given = settings.bus
+    return Endpoint(
+        servers=servers,
+        token=given.token.get_secret_value() if given.token else "",
+        user=given.user,
+        password=given.password.get_secret_value() if given.password else "",
+        credentials=str(given.credentials) if given.credentials else None,
+        tls=ssl.create_default_context(cafile=given.ca_file) if given.ca_file else None,
+    )
+
+
+def _stream(given: BusSettings) -> StreamSettings:
+    return StreamSettings(given.replicas, given.age_limit, given.bytes_limit, given.duplicate_window)
