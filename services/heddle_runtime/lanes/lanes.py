@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from heddle_core.errors import StaleFence
+from heddle_core.errors import Overloaded, StaleFence, StoreUnavailable
 from heddle_core.failpoints import failpoint
 from heddle_core.faults import HeddleError
 from heddle_core.ids import RunId, TenantId, ThreadId, WorkerId
@@ -241,6 +241,9 @@ class Lanes:
             await self._orchestrate(journal, work)
         except StaleFence:
             log.warning("lost the run, or the lease to work on it")
+            await self._hand_over(claim)
+        except (StoreUnavailable, Overloaded) as error:  # no fault of the run's: it goes on when the store does
+            log.warning("handing over", reason=error.reason, problem=str(error))
             await self._hand_over(claim)
         except HeddleError as error:
             log.warning("cannot go on", reason=error.reason, problem=str(error))
