@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import pytest_asyncio
@@ -108,6 +109,25 @@ async def test_what_a_fork_has_from_its_source_leaves_its_base_with_the_summary_
     assert "4711" in await everything(shop), "the source keeps its own until it is asked, too"
 
 
+async def test_a_fork_keeps_its_own_title_and_loses_only_one_that_says_the_redacted_words(shop: Shop) -> None:
+    owner = await shop.owner(text="secret 4711", title="secret 4711")
+    await owner.complete()
+    await talk(shop, 1)
+    store = ThreadStore(shop.store)
+    for fork, title in (("named", "A fork"), ("unnamed", "")):
+        key = RequestKey("ForkThread", RequestId(fork), b"")
+        await store.fork_thread(ForkThread(ADA, key, T1, 0, ThreadId(fork), title))
+    for message_id, titles in (("said_2", ("A fork", "secret 4711")), ("said_1", ("A fork", "[redacted]"))):
+        for fork, title in zip(("named", "unnamed"), titles, strict=True):
+            thread_id = ThreadId(fork)
+            elsewhere = fold(ThreadFold(thread_id), await shop.events(fork))
+            await redact(shop, message_id, thread_id)
+            fold(elsewhere, (await shop.events(fork))[elsewhere.last_sequence :])
+            row = await store.get_thread(ACME, thread_id)
+            fresh = await shop.store.load_fold(ACME, thread_id)
+            assert (row.settings.title, fresh.settings.title, elsewhere.settings.title) == (title,) * 3
+
+
 # --- deletion ---
 
 
@@ -118,7 +138,7 @@ async def test_a_deletion_that_a_crash_cut_short_is_ended_by_a_round(shop: Shop)
     command = DeleteThread(ADA, key, T1)
     deleted = await shop.store.write(lambda writer: deletions.delete_thread(writer, command))
     assert (await shop.row("SELECT COUNT(*) FROM events"))[0] == deleted.last_sequence
-    await Upkeep(LogRetention(shop.store), WORKER, RetentionPolicy()).round()
+    await Upkeep(LogRetention(shop.store), WORKER, RetentionPolicy(), Random(1)).round()
     assert (await shop.row("SELECT COUNT(*) FROM events"))[0] == 0
     assert await shop.row("SELECT last_sequence, last_hash, purged, published FROM tombstones") == (
         deleted.last_sequence,

@@ -76,7 +76,7 @@ def fork_thread(writer: LogWriter, command: ForkThread, base: ForkBase) -> Threa
         tenant,
         command.thread_id,
         settings,
-        manual_title=bool(settings.title),
+        manual_title=bool(command.title) or _title_is_chosen(writer.tx, tenant, base),
         forked_from=base.source_thread_id,
     )
     forked = ThreadForked(
@@ -141,6 +141,18 @@ def nearest(stretches: list[tuple[int, int]], sequence: int) -> int:
     """The boundary that is nearest to a sequence, the earlier of two; zero: there is none."""
     points = [min(max(sequence, begin), end) for begin, end in stretches]
     return min(points, key=lambda point: (abs(point - sequence), point), default=0)
+
+
+def _title_is_chosen(tx: Transaction, tenant: TenantId, base: ForkBase) -> bool:
+    """Whether a person chose the title that a fork inherits; one that the source has no more counts as automatic."""
+    chosen = tx.row(
+        "SELECT 1 FROM threads WHERE tenant = :tenant AND thread_id = :thread AND title_is_manual = 1"
+        " AND title = :title AND title <> ''",
+        tenant=tenant,
+        thread=base.source_thread_id,
+        title=base.settings.title,
+    )
+    return chosen is not None
 
 
 def _latest_end(marks: list[Mark], stretches: list[tuple[int, int]]) -> int:

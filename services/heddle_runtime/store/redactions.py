@@ -34,7 +34,7 @@ from heddle_runtime.store.messages import history_messages, message_of
 from heddle_runtime.store.pages import placeholders
 from heddle_runtime.store.reads import log_bounds, read_base, replace_base
 from heddle_runtime.threads.fold_codec import decode, encode
-from heddle_runtime.threads.fold_redactions import REDACTED, REDACTED_TEXT, silence_base, silent_summary
+from heddle_runtime.threads.fold_redactions import REDACTED, REDACTED_TEXT, silence_base, silent_summary, without_title
 
 _COLUMNS = "sequence, run_id, commit_time, payload, redacted, kind"
 _PAGE = 500
@@ -91,7 +91,7 @@ def redact_message(writer: LogWriter, command: RedactMessage, located: Located) 
     if not done:
         title = _title_of(writer.tx, tenant, thread_id, message)
         sequences = set(_silence_base(writer.tx, tenant, thread_id, message, title) if located.sequence == 0 else ())
-        sequences |= set(_replace(writer, tenant, thread_id, command.message_id, located))
+        sequences |= set(_replace(writer, tenant, thread_id, command.message_id, title, located))
         sequences |= set(_replace_what_tells(writer, tenant, thread_id, title, located))
         _clear_result(writer, tenant, message.run_id, command.message_id)
         writer.tx.run(
@@ -100,7 +100,13 @@ def redact_message(writer: LogWriter, command: RedactMessage, located: Located) 
             thread=thread_id,
             base=head.first_sequence - 1,
         )
-        redacted = e.MessageRedacted(command.message_id, tuple(sorted(sequences)), command.note, command.caller.actor)
+        redacted = e.MessageRedacted(
+            command.message_id,
+            tuple(sorted(sequences)),
+            command.note,
+            command.caller.actor,
+            title_redacted=_clear_title(writer, tenant, thread_id, title),
+        )
         done = writer.append(head, [draft(RunId(""), redacted)])[0].sequence
     if known is None:
         requests.remember(writer.tx, command.caller, command.key, thread_id=thread_id)
@@ -169,13 +175,13 @@ def _silence_base(
     base = read_base(tx, tenant, thread_id)
     if base is None:
         return frozenset()
-    held = silence_base(base, message.message_id, title=bool(title) and base.settings.title == title)
+    held = silence_base(base, message.message_id, title)
     replace_base(tx, tenant, thread_id, base.last_sequence, encode(base))
     return held
 
 
 def _replace(
-    writer: LogWriter, tenant: TenantId, thread_id: ThreadId, message_id: MessageId, located: Located
+    writer: LogWriter, tenant: TenantId, thread_id: ThreadId, message_id: MessageId, title: str, located: Located
 ) -> Iterator[int]:
     """Put payloads without the words in the place of all that hold them: of the message's run from there on."""
     rows: Sequence[Row] = writer.tx.rows(
@@ -188,14 +194,17 @@ def _replace(
         sequence=located.sequence,
     )
     for row in rows:
-        silent = without_words(payload_value(row[3]), message_id)
+        silent = without_words(payload_value(row[3]), message_id, title)
         if silent is not None:
             _store(writer, tenant, thread_id, row[0], silent)
             yield row[0]
 
 
-def without_words(payload: e.Payload, message_id: MessageId) -> e.Payload | None:
-    """The payload without the words of a message, or None where it does not hold them. Pure."""
+def without_words(payload: e.Payload, message_id: MessageId, title: str) -> e.Payload | None:
+    """The payload without the words of a message, or None where it does not hold them. Pure.
+
+    `title` is what an automatic title says of them; empty: the thread may keep that title.
+    """
     match payload:
         case e.TurnRequested() if payload.message_id == message_id:
             return replace(payload, turn=replace(payload.turn, content=REDACTED))
@@ -211,8 +220,8 @@ def without_words(payload: e.Payload, message_id: MessageId) -> e.Payload | None
             if said is None:
                 return None
             # Nobody sees the source's title here, so it may go even where a person chose it.
-            silence_base(base, message_id, title=base.settings.title == automatic_title(said.content))
-            return replace(payload, base=encode(base))
+            silence_base(base, message_id, automatic_title(said.content))
+            return replace(payload, base=encode(base), settings=without_title(payload.settings, title))
         case _:
             return None
 
@@ -234,19 +243,22 @@ def _replace_what_tells(
                 _store(writer, tenant, thread_id, row[0], silent_summary(summary))
                 yield row[0]
             case e.ThreadCreated() | e.ThreadUpdated() as told if title and told.settings.title == title:
-                untitled = replace(told, settings=replace(told.settings, title=REDACTED_TEXT))
-                _store(writer, tenant, thread_id, row[0], untitled)
+                _store(writer, tenant, thread_id, row[0], replace(told, settings=without_title(told.settings, title)))
                 yield row[0]
             case _:
                 pass
-    if title:
-        writer.tx.run(
-            "UPDATE threads SET title = :silent WHERE tenant = :tenant AND thread_id = :thread AND title = :title",
-            silent=REDACTED_TEXT,
-            tenant=tenant,
-            thread=thread_id,
-            title=title,
-        )
+
+
+def _clear_title(writer: LogWriter, tenant: TenantId, thread_id: ThreadId, title: str) -> bool:
+    """Take a title out of the thread's row; whether it was there."""
+    changed = title and writer.tx.run(
+        "UPDATE threads SET title = :silent WHERE tenant = :tenant AND thread_id = :thread AND title = :title",
+        silent=REDACTED_TEXT,
+        tenant=tenant,
+        thread=thread_id,
+        title=title,
+    )
+    return bool(changed)
 
 
 def _store(writer: LogWriter, tenant: TenantId, thread_id: ThreadId, sequence: int, payload: e.Payload) -> None:

@@ -80,6 +80,8 @@ class MessageRedacted:
     sequences: tuple[int, ...]
     note: str
     actor: Actor
+    title_redacted: bool = False
+    """The present title was made of the message's words, and is gone with them."""
 
 
 @value

@@ -10,6 +10,7 @@ from dataclasses import replace
 import heddle_runtime.threads.events as e
 from heddle_core.ids import MessageId
 from heddle_runtime.runs.content import Part, Text
+from heddle_runtime.threads.settings import ThreadSettings
 from heddle_runtime.threads.state import AgentSaid, Exchange, RunFold, ThreadFold, UserSaid
 
 REDACTED_TEXT = "[redacted]"
@@ -28,7 +29,7 @@ def message_redacted(state: ThreadFold, event: e.Event, payload: e.MessageRedact
     """
     sequences = frozenset(payload.sequences)
     _silence(state, payload.message_id, sequences)
-    if state.title_sequence in sequences:
+    if payload.title_redacted:
         state.settings = replace(state.settings, title=REDACTED_TEXT)
     if state.summary is not None and state.summary_sequence in sequences:
         state.summary = None
@@ -37,11 +38,11 @@ def message_redacted(state: ThreadFold, event: e.Event, payload: e.MessageRedact
             exchange.summarised = False
 
 
-def silence_base(state: ThreadFold, message_id: MessageId, *, title: bool = False) -> frozenset[int]:
+def silence_base(state: ThreadFold, message_id: MessageId, title: str) -> frozenset[int]:
     """Take the words out of a state with which a log begins: a fork's base, or what retention has kept.
 
     The redaction itself is an event of that log, and comes later. So the summary stays, without its words, until then.
-    Returns the sequences of the state's own events that held the words.
+    `title` is what an automatic title says of them. Returns the sequences of the state's own events that held them.
     """
     saying = [each for each in _exchanges(state) if any(said.message_id == message_id for said in each.messages)]
     if not saying:
@@ -50,10 +51,16 @@ def silence_base(state: ThreadFold, message_id: MessageId, *, title: bool = Fals
     if state.summary is not None and any(exchange.summarised for exchange in saying):
         state.summary = silent_summary(state.summary)
         held |= {state.summary_sequence}
-    if title:
-        state.settings = replace(state.settings, title=REDACTED_TEXT)
+    silent = without_title(state.settings, title)
+    if silent is not state.settings:
+        state.settings = silent
         held |= {state.title_sequence}
     return held - {0}
+
+
+def without_title(settings: ThreadSettings, title: str) -> ThreadSettings:
+    """Settings that do not say `title`; an empty one says nothing."""
+    return replace(settings, title=REDACTED_TEXT) if title and settings.title == title else settings
 
 
 def silent_summary(summary: e.ContextCompacted) -> e.ContextCompacted:

@@ -28,7 +28,7 @@ from heddle.runtime.v1 import run_pb2 as heddle_dot_runtime_dot_v1_dot_run__pb2
 from heddle.runtime.v1 import turn_pb2 as heddle_dot_runtime_dot_v1_dot_turn__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"heddle/runtime/v1/run_events.proto\x12\x11heddle.runtime.v1\x1a\x1eheddle/common/v1/content.proto\x1a\x1cheddle/common/v1/usage.proto\x1a\x1bheddle/runtime/v1/run.proto\x1a\x1cheddle/runtime/v1/turn.proto\"\x91\x01\n\x0fMessageRedacted\x12\x1d\n\nmessage_id\x18\x01 \x01(\tR\tmessageId\x12\x1c\n\tsequences\x18\x02 \x03(\x03R\tsequences\x12\x12\n\x04note\x18\x03 \x01(\tR\x04note\x12-\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\"\xb2\x02\n\rTurnRequested\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n\nmessage_id\x18\x02 \x01(\tR\tmessageId\x12+\n\x04turn\x18\x03 \x01(\x0b\x32\x17.heddle.runtime.v1.TurnR\x04turn\x12-\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\x12\x1e\n\x0broot_run_id\x18\x05 \x01(\tR\trootRunId\x12\x14\n\x05\x64\x65pth\x18\x06 \x01(\x05R\x05\x64\x65pth\x12%\n\x0fretry_of_run_id\x18\x07 \x01(\tR\x0cretryOfRunId\x12*\n\x11interrupts_run_id\x18\x08 \x01(\tR\x0finterruptsRunId\"\xb3\x01\n\x0bTurnSteered\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n\nmessage_id\x18\x02 \x01(\tR\tmessageId\x12\x37\n\x07\x63ontent\x18\x03 \x03(\x0b\x32\x1d.heddle.common.v1.ContentPartR\x07\x63ontent\x12-\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\"\xcb\x01\n\nRunStarted\x12\x18\n\x07\x61ttempt\x18\x01 \x01(\x05R\x07\x61ttempt\x12\x14\n\x05\x66\x65nce\x18\x02 \x01(\x03R\x05\x66\x65nce\x12\x1b\n\tworker_id\x18\x03 \x01(\tR\x08workerId\x12\x37\n\x05\x61gent\x18\x04 \x01(\x0b\x32!.heddle.runtime.v1.AgentReferenceR\x05\x61gent\x12\x14\n\x05model\x18\x05 \x01(\tR\x05model\x12!\n\x0ctools_digest\x18\x06 \x01(\tR\x0btoolsDigest\")\n\nRunWaiting\x12\x1b\n\tinput_ids\x18\x01 \x03(\tR\x08inputIds\"Y\n\nRunResumed\x12\x18\n\x07\x61ttempt\x18\x01 \x01(\x05R\x07\x61ttempt\x12\x14\n\x05\x66\x65nce\x18\x02 \x01(\x03R\x05\x66\x65nce\x12\x1b\n\tworker_id\x18\x03 \x01(\tR\x08workerId\"D\n\x0cRunCompleted\x12\x34\n\x06result\x18\x01 \x01(\x0b\x32\x1c.heddle.runtime.v1.RunResultR\x06result\"s\n\tRunFailed\x12\x37\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x1d.heddle.runtime.v1.RunFailureR\x07\x66\x61ilure\x12-\n\x05usage\x18\x02 \x01(\x0b\x32\x17.heddle.common.v1.UsageR\x05usage\"\x8d\x01\n\x12RunCancelRequested\x12\x34\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1e.heddle.runtime.v1.CancelCauseR\x05\x63\x61use\x12-\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\x12\x12\n\x04note\x18\x03 \x01(\tR\x04note\"\x94\x01\n\x0cRunCancelled\x12\x34\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1e.heddle.runtime.v1.CancelCauseR\x05\x63\x61use\x12\x1f\n\x0brolled_back\x18\x02 \x01(\x08R\nrolledBack\x12-\n\x05usage\x18\x03 \x01(\x0b\x32\x17.heddle.common.v1.UsageR\x05usage\";\n\rRunSuperseded\x12*\n\x11superseded_run_id\x18\x01 \x01(\tR\x0fsupersededRunId\"\xbd\x01\n\x0bStepStarted\x12\x17\n\x07step_id\x18\x01 \x01(\tR\x06stepId\x12\x16\n\x06number\x18\x02 \x01(\x05R\x06number\x12\x18\n\x07\x61ttempt\x18\x03 \x01(\x05R\x07\x61ttempt\x12\x1d\n\nmessage_id\x18\x04 \x01(\tR\tmessageId\x12.\n\x13\x64iscards_message_id\x18\x05 \x01(\tR\x11\x64iscardsMessageId\x12\x14\n\x05model\x18\x06 \x01(\tR\x05model\"\xe3\x01\n\rStepCompleted\x12\x17\n\x07step_id\x18\x01 \x01(\tR\x06stepId\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\x05R\x07\x61ttempt\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model\x12-\n\x05usage\x18\x04 \x01(\x0b\x32\x17.heddle.common.v1.UsageR\x05usage\x12\x44\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1f.heddle.runtime.v1.FinishReasonR\x0c\x66inishReason\x12\x14\n\x05\x65rror\x18\x06 \x01(\tR\x05\x65rror\"F\n\x11ReasoningRecorded\x12\x1d\n\nmessage_id\x18\x01 \x01(\tR\tmessageId\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\"\xd9\x01\n\x19\x41ssistantMessageCompleted\x12\x1d\n\nmessage_id\x18\x01 \x01(\tR\tmessageId\x12\x37\n\x07\x63ontent\x18\x02 \x03(\x0b\x32\x1d.heddle.common.v1.ContentPartR\x07\x63ontent\x12\x1e\n\nincomplete\x18\x03 \x01(\x08R\nincomplete\x12\x44\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x1f.heddle.runtime.v1.FinishReasonR\x0c\x66inishReason\"\xae\x01\n\x0c\x43hildSpawned\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1b\n\tthread_id\x18\x02 \x01(\tR\x08threadId\x12\x37\n\x05\x61gent\x18\x03 \x01(\x0b\x32!.heddle.runtime.v1.AgentReferenceR\x05\x61gent\x12\x31\n\x06\x62udget\x18\x04 \x01(\x0b\x32\x19.heddle.runtime.v1.LimitsR\x06\x62udget\"\x88\x01\n\rChildFinished\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\x1b.heddle.runtime.v1.RunStateR\x05state\x12-\n\x05usage\x18\x03 \x01(\x0b\x32\x17.heddle.common.v1.UsageR\x05usage\"P\n\x0e\x42udgetExceeded\x12\x14\n\x05which\x18\x01 \x01(\tR\x05which\x12\x14\n\x05limit\x18\x02 \x01(\tR\x05limit\x12\x12\n\x04used\x18\x03 \x01(\tR\x04used\"A\n\rErrorRecorded\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x02 \x01(\tR\x07messageBZ\n\x15\x64\x65v.heddle.runtime.v1P\x01Z?github.com/heddle-dev/heddle/gen/go/heddle/runtime/v1;runtimev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"heddle/runtime/v1/run_events.proto\x12\x11heddle.runtime.v1\x1a\x1eheddle/common/v1/content.proto\x1a\x1cheddle/common/v1/usage.proto\x1a\x1bheddle/runtime/v1/run.proto\x1a\x1cheddle/runtime/v1/turn.proto\"\xb8\x01\n\x0fMessageRedacted\x12\x1d\n\nmessage_id\x18\x01 \x01(\tR\tmessageId\x12\x1c\n\tsequences\x18\x02 \x03(\x03R\tsequences\x12\x12\n\x04note\x18\x03 \x01(\tR\x04note\x12-\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\x12%\n\x0etitle_redacted\x18\x05 \x01(\x08R\rtitleRedacted\"\xb2\x02\n\rTurnRequested\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n\nmessage_id\x18\x02 \x01(\tR\tmessageId\x12+\n\x04turn\x18\x03 \x01(\x0b\x32\x17.heddle.runtime.v1.TurnR\x04turn\x12-\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\x12\x1e\n\x0broot_run_id\x18\x05 \x01(\tR\trootRunId\x12\x14\n\x05\x64\x65pth\x18\x06 \x01(\x05R\x05\x64\x65pth\x12%\n\x0fretry_of_run_id\x18\x07 \x01(\tR\x0cretryOfRunId\x12*\n\x11interrupts_run_id\x18\x08 \x01(\tR\x0finterruptsRunId\"\xb3\x01\n\x0bTurnSteered\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n\nmessage_id\x18\x02 \x01(\tR\tmessageId\x12\x37\n\x07\x63ontent\x18\x03 \x03(\x0b\x32\x1d.heddle.common.v1.ContentPartR\x07\x63ontent\x12-\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\"\xcb\x01\n\nRunStarted\x12\x18\n\x07\x61ttempt\x18\x01 \x01(\x05R\x07\x61ttempt\x12\x14\n\x05\x66\x65nce\x18\x02 \x01(\x03R\x05\x66\x65nce\x12\x1b\n\tworker_id\x18\x03 \x01(\tR\x08workerId\x12\x37\n\x05\x61gent\x18\x04 \x01(\x0b\x32!.heddle.runtime.v1.AgentReferenceR\x05\x61gent\x12\x14\n\x05model\x18\x05 \x01(\tR\x05model\x12!\n\x0ctools_digest\x18\x06 \x01(\tR\x0btoolsDigest\")\n\nRunWaiting\x12\x1b\n\tinput_ids\x18\x01 \x03(\tR\x08inputIds\"Y\n\nRunResumed\x12\x18\n\x07\x61ttempt\x18\x01 \x01(\x05R\x07\x61ttempt\x12\x14\n\x05\x66\x65nce\x18\x02 \x01(\x03R\x05\x66\x65nce\x12\x1b\n\tworker_id\x18\x03 \x01(\tR\x08workerId\"D\n\x0cRunCompleted\x12\x34\n\x06result\x18\x01 \x01(\x0b\x32\x1c.heddle.runtime.v1.RunResultR\x06result\"s\n\tRunFailed\x12\x37\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x1d.heddle.runtime.v1.RunFailureR\x07\x66\x61ilure\x12-\n\x05usage\x18\x02 \x01(\x0b\x32\x17.heddle.common.v1.UsageR\x05usage\"\x8d\x01\n\x12RunCancelRequested\x12\x34\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1e.heddle.runtime.v1.CancelCauseR\x05\x63\x61use\x12-\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\x12\x12\n\x04note\x18\x03 \x01(\tR\x04note\"\x94\x01\n\x0cRunCancelled\x12\x34\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1e.heddle.runtime.v1.CancelCauseR\x05\x63\x61use\x12\x1f\n\x0brolled_back\x18\x02 \x01(\x08R\nrolledBack\x12-\n\x05usage\x18\x03 \x01(\x0b\x32\x17.heddle.common.v1.UsageR\x05usage\";\n\rRunSuperseded\x12*\n\x11superseded_run_id\x18\x01 \x01(\tR\x0fsupersededRunId\"\xbd\x01\n\x0bStepStarted\x12\x17\n\x07step_id\x18\x01 \x01(\tR\x06stepId\x12\x16\n\x06number\x18\x02 \x01(\x05R\x06number\x12\x18\n\x07\x61ttempt\x18\x03 \x01(\x05R\x07\x61ttempt\x12\x1d\n\nmessage_id\x18\x04 \x01(\tR\tmessageId\x12.\n\x13\x64iscards_message_id\x18\x05 \x01(\tR\x11\x64iscardsMessageId\x12\x14\n\x05model\x18\x06 \x01(\tR\x05model\"\xe3\x01\n\rStepCompleted\x12\x17\n\x07step_id\x18\x01 \x01(\tR\x06stepId\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\x05R\x07\x61ttempt\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model\x12-\n\x05usage\x18\x04 \x01(\x0b\x32\x17.heddle.common.v1.UsageR\x05usage\x12\x44\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1f.heddle.runtime.v1.FinishReasonR\x0c\x66inishReason\x12\x14\n\x05\x65rror\x18\x06 \x01(\tR\x05\x65rror\"F\n\x11ReasoningRecorded\x12\x1d\n\nmessage_id\x18\x01 \x01(\tR\tmessageId\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\"\xd9\x01\n\x19\x41ssistantMessageCompleted\x12\x1d\n\nmessage_id\x18\x01 \x01(\tR\tmessageId\x12\x37\n\x07\x63ontent\x18\x02 \x03(\x0b\x32\x1d.heddle.common.v1.ContentPartR\x07\x63ontent\x12\x1e\n\nincomplete\x18\x03 \x01(\x08R\nincomplete\x12\x44\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x1f.heddle.runtime.v1.FinishReasonR\x0c\x66inishReason\"\xae\x01\n\x0c\x43hildSpawned\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1b\n\tthread_id\x18\x02 \x01(\tR\x08threadId\x12\x37\n\x05\x61gent\x18\x03 \x01(\x0b\x32!.heddle.runtime.v1.AgentReferenceR\x05\x61gent\x12\x31\n\x06\x62udget\x18\x04 \x01(\x0b\x32\x19.heddle.runtime.v1.LimitsR\x06\x62udget\"\x88\x01\n\rChildFinished\x12\x15\n\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\x1b.heddle.runtime.v1.RunStateR\x05state\x12-\n\x05usage\x18\x03 \x01(\x0b\x32\x17.heddle.common.v1.UsageR\x05usage\"P\n\x0e\x42udgetExceeded\x12\x14\n\x05which\x18\x01 \x01(\tR\x05which\x12\x14\n\x05limit\x18\x02 \x01(\tR\x05limit\x12\x12\n\x04used\x18\x03 \x01(\tR\x04used\"A\n\rErrorRecorded\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x02 \x01(\tR\x07messageBZ\n\x15\x64\x65v.heddle.runtime.v1P\x01Z?github.com/heddle-dev/heddle/gen/go/heddle/runtime/v1;runtimev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,41 +37,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.heddle.runtime.v1P\001Z?github.com/heddle-dev/heddle/gen/go/heddle/runtime/v1;runtimev1'
   _globals['_MESSAGEREDACTED']._serialized_start=179
-  _globals['_MESSAGEREDACTED']._serialized_end=324
-  _globals['_TURNREQUESTED']._serialized_start=327
-  _globals['_TURNREQUESTED']._serialized_end=633
-  _globals['_TURNSTEERED']._serialized_start=636
-  _globals['_TURNSTEERED']._serialized_end=815
-  _globals['_RUNSTARTED']._serialized_start=818
-  _globals['_RUNSTARTED']._serialized_end=1021
-  _globals['_RUNWAITING']._serialized_start=1023
-  _globals['_RUNWAITING']._serialized_end=1064
-  _globals['_RUNRESUMED']._serialized_start=1066
-  _globals['_RUNRESUMED']._serialized_end=1155
-  _globals['_RUNCOMPLETED']._serialized_start=1157
-  _globals['_RUNCOMPLETED']._serialized_end=1225
-  _globals['_RUNFAILED']._serialized_start=1227
-  _globals['_RUNFAILED']._serialized_end=1342
-  _globals['_RUNCANCELREQUESTED']._serialized_start=1345
-  _globals['_RUNCANCELREQUESTED']._serialized_end=1486
-  _globals['_RUNCANCELLED']._serialized_start=1489
-  _globals['_RUNCANCELLED']._serialized_end=1637
-  _globals['_RUNSUPERSEDED']._serialized_start=1639
-  _globals['_RUNSUPERSEDED']._serialized_end=1698
-  _globals['_STEPSTARTED']._serialized_start=1701
-  _globals['_STEPSTARTED']._serialized_end=1890
-  _globals['_STEPCOMPLETED']._serialized_start=1893
-  _globals['_STEPCOMPLETED']._serialized_end=2120
-  _globals['_REASONINGRECORDED']._serialized_start=2122
-  _globals['_REASONINGRECORDED']._serialized_end=2192
-  _globals['_ASSISTANTMESSAGECOMPLETED']._serialized_start=2195
-  _globals['_ASSISTANTMESSAGECOMPLETED']._serialized_end=2412
-  _globals['_CHILDSPAWNED']._serialized_start=2415
-  _globals['_CHILDSPAWNED']._serialized_end=2589
-  _globals['_CHILDFINISHED']._serialized_start=2592
-  _globals['_CHILDFINISHED']._serialized_end=2728
-  _globals['_BUDGETEXCEEDED']._serialized_start=2730
-  _globals['_BUDGETEXCEEDED']._serialized_end=2810
-  _globals['_ERRORRECORDED']._serialized_start=2812
-  _globals['_ERRORRECORDED']._serialized_end=2877
+  _globals['_MESSAGEREDACTED']._serialized_end=363
+  _globals['_TURNREQUESTED']._serialized_start=366
+  _globals['_TURNREQUESTED']._serialized_end=672
+  _globals['_TURNSTEERED']._serialized_start=675
+  _globals['_TURNSTEERED']._serialized_end=854
+  _globals['_RUNSTARTED']._serialized_start=857
+  _globals['_RUNSTARTED']._serialized_end=1060
+  _globals['_RUNWAITING']._serialized_start=1062
+  _globals['_RUNWAITING']._serialized_end=1103
+  _globals['_RUNRESUMED']._serialized_start=1105
+  _globals['_RUNRESUMED']._serialized_end=1194
+  _globals['_RUNCOMPLETED']._serialized_start=1196
+  _globals['_RUNCOMPLETED']._serialized_end=1264
+  _globals['_RUNFAILED']._serialized_start=1266
+  _globals['_RUNFAILED']._serialized_end=1381
+  _globals['_RUNCANCELREQUESTED']._serialized_start=1384
+  _globals['_RUNCANCELREQUESTED']._serialized_end=1525
+  _globals['_RUNCANCELLED']._serialized_start=1528
+  _globals['_RUNCANCELLED']._serialized_end=1676
+  _globals['_RUNSUPERSEDED']._serialized_start=1678
+  _globals['_RUNSUPERSEDED']._serialized_end=1737
+  _globals['_STEPSTARTED']._serialized_start=1740
+  _globals['_STEPSTARTED']._serialized_end=1929
+  _globals['_STEPCOMPLETED']._serialized_start=1932
+  _globals['_STEPCOMPLETED']._serialized_end=2159
+  _globals['_REASONINGRECORDED']._serialized_start=2161
+  _globals['_REASONINGRECORDED']._serialized_end=2231
+  _globals['_ASSISTANTMESSAGECOMPLETED']._serialized_start=2234
+  _globals['_ASSISTANTMESSAGECOMPLETED']._serialized_end=2451
+  _globals['_CHILDSPAWNED']._serialized_start=2454
+  _globals['_CHILDSPAWNED']._serialized_end=2628
+  _globals['_CHILDFINISHED']._serialized_start=2631
+  _globals['_CHILDFINISHED']._serialized_end=2767
+  _globals['_BUDGETEXCEEDED']._serialized_start=2769
+  _globals['_BUDGETEXCEEDED']._serialized_end=2849
+  _globals['_ERRORRECORDED']._serialized_start=2851
+  _globals['_ERRORRECORDED']._serialized_end=2916
 # @@protoc_insertion_point(module_scope)

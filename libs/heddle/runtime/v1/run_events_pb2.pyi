@@ -32,10 +32,13 @@ class MessageRedacted(_message.Message):
     SEQUENCES_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    TITLE_REDACTED_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The message."""
     note: _builtins.str
     """Why, for people."""
+    title_redacted: _builtins.bool
+    """The thread's title was made of the message's words, and is gone with them."""
     @_builtins.property
     def sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Sequences whose payloads were replaced."""
@@ -51,10 +54,11 @@ class MessageRedacted(_message.Message):
         sequences: _abc.Iterable[_builtins.int] | None = ...,
         note: _builtins.str = ...,
         actor: _content_pb2.Actor | None = ...,
+        title_redacted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "message_id", b"message_id", "note", b"note", "sequences", b"sequences"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "message_id", b"message_id", "note", b"note", "sequences", b"sequences", "title_redacted", b"title_redacted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
