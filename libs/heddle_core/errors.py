@@ -5,7 +5,6 @@ Each docstring is the message that a caller reads, and says what to do next.
 
 from dataclasses import field
 from datetime import timedelta
-from typing import ClassVar
 
 from heddle_core.faults import HeddleError, StatusCode, Violation
 
@@ -19,8 +18,8 @@ class InvalidField(HeddleError, status=StatusCode.INVALID_ARGUMENT):
 
     @property
     def metadata(self) -> dict[str, str]:
-        named = {"summary": "; ".join(f"{each.field}: {each.remedy}" for each in self.violations)}
-        return {**named, "fields": ",".join(each.field for each in self.violations)}
+        summary = "; ".join(f"{each.field}: {each.remedy}" for each in self.violations)
+        return {"summary": summary, "fields": ",".join(each.field for each in self.violations)}
 
 
 def invalid(path: str, remedy: str) -> InvalidField:
@@ -56,41 +55,28 @@ class NotFound(HeddleError):
     """No {kind} {id} here: check the id, and that the credential belongs to its tenant."""
 
     id: str
-    kind: ClassVar[str] = "resource"
 
     @property
     def metadata(self) -> dict[str, str]:
-        return {"kind": self.kind, "id": self.id}
+        return {"kind": self.reason.removesuffix("_NOT_FOUND").replace("_", " ").lower(), "id": self.id}
 
 
-class ThreadNotFound(NotFound, status=StatusCode.NOT_FOUND):
-    __doc__ = NotFound.__doc__
-    kind = "thread"
+class ThreadNotFound(NotFound, status=StatusCode.NOT_FOUND): ...
 
 
-class RunNotFound(NotFound, status=StatusCode.NOT_FOUND):
-    __doc__ = NotFound.__doc__
-    kind = "run"
+class RunNotFound(NotFound, status=StatusCode.NOT_FOUND): ...
 
 
-class RequestNotFound(NotFound, status=StatusCode.NOT_FOUND):
-    __doc__ = NotFound.__doc__
-    kind = "request"
+class RequestNotFound(NotFound, status=StatusCode.NOT_FOUND): ...
 
 
-class InputNotFound(NotFound, status=StatusCode.NOT_FOUND):
-    __doc__ = NotFound.__doc__
-    kind = "input"
+class InputNotFound(NotFound, status=StatusCode.NOT_FOUND): ...
 
 
-class MessageNotFound(NotFound, status=StatusCode.NOT_FOUND):
-    __doc__ = NotFound.__doc__
-    kind = "message"
+class MessageNotFound(NotFound, status=StatusCode.NOT_FOUND): ...
 
 
-class AgentNotFound(NotFound, status=StatusCode.NOT_FOUND):
-    __doc__ = NotFound.__doc__
-    kind = "agent"
+class AgentNotFound(NotFound, status=StatusCode.NOT_FOUND): ...
 
 
 class ModelNotFound(HeddleError, status=StatusCode.NOT_FOUND):
@@ -99,9 +85,7 @@ class ModelNotFound(HeddleError, status=StatusCode.NOT_FOUND):
     id: str
 
 
-class ToolProviderNotFound(NotFound, status=StatusCode.NOT_FOUND):
-    __doc__ = NotFound.__doc__
-    kind = "tool provider"
+class ToolProviderNotFound(NotFound, status=StatusCode.NOT_FOUND): ...
 
 
 class ToolNotFound(HeddleError, status=StatusCode.NOT_FOUND):
@@ -109,6 +93,18 @@ class ToolNotFound(HeddleError, status=StatusCode.NOT_FOUND):
 
     id: str
     nearest: str
+
+
+class SpawnNotFound(NotFound, status=StatusCode.NOT_FOUND): ...
+
+
+class CampaignNotFound(NotFound, status=StatusCode.NOT_FOUND): ...
+
+
+class CycleNotFound(NotFound, status=StatusCode.NOT_FOUND): ...
+
+
+class MemoryNotFound(NotFound, status=StatusCode.NOT_FOUND): ...
 
 
 class AlreadyExists(HeddleError, status=StatusCode.ALREADY_EXISTS):

@@ -44,9 +44,10 @@ _BY_REASON: dict[str, type["HeddleError"]] = {}
 class HeddleError(Exception):
     """Something that a caller can be told.
 
-    A subclass is a dataclass without saying so: its docstring is the message, with its own fields in braces; its name
-    in upper snake case is the reason of the contract's `ErrorReason`; its fields travel as metadata. It names its
-    status as a class argument, and how long to wait before another try where that makes sense.
+    A subclass is a dataclass without saying so: its docstring is the message, or else that of the class above it, with
+    its own fields in braces; its name in upper snake case is the reason of the contract's `ErrorReason`; its fields
+    travel as metadata. It names its status as a class argument, and how long to wait before another try where that
+    makes sense.
     """
 
     status: ClassVar[StatusCode]
@@ -57,6 +58,7 @@ class HeddleError(Exception):
         cls, *, status: StatusCode | None = None, retry_after: timedelta | None = None, **arguments: object
     ) -> None:
         super().__init_subclass__(**arguments)
+        cls.__doc__ = cls.__doc__ or cls.__mro__[1].__doc__
         dataclass(eq=False)(cls)
         cls.reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).upper()
         cls.retry_after = retry_after

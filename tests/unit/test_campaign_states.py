@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heddle.campaign.v1alpha1 import campaign_pb2, cycle_pb2, schedule_pb2
-from heddle_campaign.rules.cycles import CycleOrigin
+from heddle_campaign.rules.cycle_keys import CycleOrigin
 from heddle_campaign.rules.recurrence import MissingTime, RepeatedTime
 from heddle_campaign.rules.schedule import OverlapPolicy
 from heddle_campaign.rules.states import (
@@ -15,7 +15,6 @@ from heddle_campaign.rules.states import (
     CampaignTransition,
     CycleState,
     CycleTransition,
-    NoTransition,
     TurnState,
     TurnTransition,
     advance_campaign,
@@ -23,6 +22,7 @@ from heddle_campaign.rules.states import (
     advance_turn,
     cycle_end,
 )
+from heddle_core.states import NoTransition
 
 CAMPAIGN = """
             ACTIVATE  PAUSE   RESUME  COMPLETE

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heddle_campaign.rules.backfill import backfill, trigger
-from heddle_campaign.rules.cycles import CycleKey, CycleOrigin, cycle_id, turn_request_id
+from heddle_campaign.rules.cycle_keys import CycleKey, CycleOrigin, cycle_id, turn_request_id
 from heddle_campaign.rules.due import activate, due, pause
 from heddle_campaign.rules.overlap import Admission, Load
 from heddle_campaign.rules.recurrence import Cron, Interval, Once, Rrule

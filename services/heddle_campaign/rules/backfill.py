@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
 
-from heddle_campaign.rules.cycles import CycleKey, CycleOrigin
+from heddle_campaign.rules.cycle_keys import CycleKey, CycleOrigin
 from heddle_campaign.rules.due import ScheduleState
 from heddle_campaign.rules.jitter import slot_key
 from heddle_campaign.rules.overlap import Admission, Load, admit

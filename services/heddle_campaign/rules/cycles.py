@@ -1,48 +1,118 @@
-"""What names a cycle and its turns, so that nobody starts one twice (SEMANTICS 37 and 38)."""
+"""What a cycle and its turns are: why it was made, what was asked of whom, and how it stands. Values only."""
 
 from dataclasses import dataclass
 from enum import IntEnum
-from uuid import UUID, uuid5
 
+from heddle_campaign.rules.budget import MicroUsd
+from heddle_campaign.rules.cycle_keys import CycleKey, cycle_id
+from heddle_campaign.rules.states import CycleState, TurnState
+from heddle_client.values import NOTHING, Usage
 from heddle_core.clock import Micros
-from heddle_core.ids import RequestId, TenantId
-
-NAMESPACE = UUID("6e0f4c1e-6f0f-5a53-9d2b-6f3c3c0f8a11")
-"""Fixed for ever: another one would name every cycle and turn anew."""
 
 
-class CycleOrigin(IntEnum):
-    """What made a cycle; the numbers are the contract's."""
+class SkipReason(IntEnum):
+    """Why a cycle was left out; the numbers are the contract's."""
 
-    SCHEDULE = 1
-    BACKFILL = 2
-    MANUAL = 3
-    SIGNAL = 4
+    NONE = 0
+    OVERLAP = 1
+    NO_AGENT = 2
+    EXHAUSTED = 3
+    OUTSIDE_DATES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class CycleKey:
-    """There is one cycle a key, on any number of replicas."""
+class Signal:
+    """Something that happened outside."""
 
-    tenant: TenantId
-    campaign_id: str
-    schedule_version: int
-    scheduled_time: Micros
-    """In UTC, before jitter."""
-    origin: CycleOrigin
-
-
-def cycle_id(key: CycleKey) -> str:
-    """The cycle's id: the same wherever it is made, so that a second insert meets the first."""
-    parts = (key.tenant, key.campaign_id, str(key.schedule_version), str(key.scheduled_time), key.origin.name)
-    return f"cycle_{uuid5(NAMESPACE, _joined(parts)).hex}"
+    kind: str
+    payload_json: str
+    dedupe_key: str
+    occur_time: Micros
+    source: str = ""
 
 
-def turn_request_id(cycle: str, role: str, attempt: int) -> RequestId:
-    """The request id of a turn's StartTurn. An unknown outcome is asked again under the same attempt."""
-    return RequestId(str(uuid5(NAMESPACE, _joined((cycle, role, str(attempt))))))
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """A memory as it was given to a turn."""
+
+    memory_id: str
+    score: float
+    explanation: str
 
 
-def _joined(parts: tuple[str, ...]) -> str:
-    # With their lengths, so that no two lists of parts read the same.
-    return "".join(f"{len(part)}:{part}" for part in parts)
+@dataclass(frozen=True, slots=True)
+class CycleFailure:
+    """Why a turn of a cycle failed."""
+
+    reason: str
+    """Name of the contract's ErrorReason without its prefix, as `MODEL_UNAVAILABLE`."""
+    message: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CycleTurn:
+    """What one agent is asked in a cycle."""
+
+    role: str
+    agent_id: str
+    state: TurnState = TurnState.PENDING
+    attempt: int = 1
+    """Raised only after a retryable failure was read; an unknown outcome uses the same again (SEMANTICS 38)."""
+    prepared: bytes = b""
+    """The StartTurn request of this attempt, kept before it is sent, so that it is sent again unchanged."""
+    thread_id: str = ""
+    run_id: str = ""
+    request_sequence: int = 0
+    """Of the turn's request in its thread; facts of the run begin there."""
+    objective: str = ""
+    budget: MicroUsd | None = None
+    memories: tuple[MemoryUse, ...] = ()
+    usage: Usage = NOTHING
+    """Of all attempts."""
+    failure: CycleFailure | None = None
+    next_attempt: Micros | None = None
+    """None: none is waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One firing of a campaign, as stored. `revision` is its fence: a write states the one that it has read."""
+
+    key: CycleKey
+    due: Micros
+    """When it may begin: its scheduled time and jitter."""
+    priority: int = 0
+    state: CycleState = CycleState.DUE
+    skip_reason: SkipReason = SkipReason.NONE
+    roles: tuple[str, ...] = ()
+    """Whom to ask. Empty: whoever the campaign chooses."""
+    note: str = ""
+    """What its turns are told beyond the brief."""
+    evidence: Signal | None = None
+    trigger_key: str = ""
+    """Of the campaign's trigger that the signal met."""
+    topic: str = ""
+    rotation_key: str = ""
+    platform: str = ""
+    turns: tuple[CycleTurn, ...] = ()
+    """Empty until it is planned."""
+    budget: MicroUsd | None = None
+    usage: Usage = NOTHING
+    summary: str = ""
+    retry_count: int = 0
+    stop: bool = False
+    """Whether it is to be cancelled: its runs are stopped first."""
+    stop_note: str = ""
+    owner: str = ""
+    """Worker that looks at it."""
+    look_at: Micros = Micros(0)
+    """When it is looked at next, by anybody: the end of the owner's lease. Zero: never."""
+    start_time: Micros | None = None
+    end_time: Micros | None = None
+    revision: int = 1
+
+    @property
+    def cycle_id(self) -> str:
+        """Made of the key."""
+        return cycle_id(self.key)

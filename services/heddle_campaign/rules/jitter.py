@@ -3,7 +3,7 @@
 from datetime import timedelta
 from hashlib import sha256
 
-from heddle_campaign.rules.cycles import CycleKey, CycleOrigin, cycle_id
+from heddle_campaign.rules.cycle_keys import CycleKey, CycleOrigin, cycle_id
 from heddle_campaign.rules.schedule import Schedule
 from heddle_campaign.rules.times import first_from
 from heddle_core.clock import Micros

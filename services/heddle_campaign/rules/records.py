@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from heddle_campaign.rules.cycles import CycleKey
+from heddle_campaign.rules.cycle_keys import CycleKey
 from heddle_campaign.rules.overlap import Admission
 from heddle_core.clock import Micros
 

@@ -150,6 +150,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL. Sample: A fault of Heddle itself, noted in its log as incident_01JD3Z: please report it with that
     number.
     """
+    ERROR_REASON_SPAWN_NOT_FOUND: _ErrorReason.ValueType  # 49
+    """NOT_FOUND. Sample: No spawn spn_1 here: check the id, and that the credential belongs to its tenant."""
+    ERROR_REASON_CAMPAIGN_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """NOT_FOUND. Sample: No campaign camp_1 here: check the id, and that the credential belongs to its tenant."""
+    ERROR_REASON_CYCLE_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """NOT_FOUND. Sample: No cycle cycle_1 here: check the id, and that the credential belongs to its tenant."""
+    ERROR_REASON_MEMORY_NOT_FOUND: _ErrorReason.ValueType  # 52
+    """NOT_FOUND. Sample: No memory mem_1 here: check the id, and that the credential belongs to its tenant."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Heddle error can carry in `google.rpc.ErrorInfo.reason`, under the domain `heddle`. Each is
@@ -284,4 +292,12 @@ ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 48
 """INTERNAL. Sample: A fault of Heddle itself, noted in its log as incident_01JD3Z: please report it with that
 number.
 """
+ERROR_REASON_SPAWN_NOT_FOUND: ErrorReason.ValueType  # 49
+"""NOT_FOUND. Sample: No spawn spn_1 here: check the id, and that the credential belongs to its tenant."""
+ERROR_REASON_CAMPAIGN_NOT_FOUND: ErrorReason.ValueType  # 50
+"""NOT_FOUND. Sample: No campaign camp_1 here: check the id, and that the credential belongs to its tenant."""
+ERROR_REASON_CYCLE_NOT_FOUND: ErrorReason.ValueType  # 51
+"""NOT_FOUND. Sample: No cycle cycle_1 here: check the id, and that the credential belongs to its tenant."""
+ERROR_REASON_MEMORY_NOT_FOUND: ErrorReason.ValueType  # 52
+"""NOT_FOUND. Sample: No memory mem_1 here: check the id, and that the credential belongs to its tenant."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
