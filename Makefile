@@ -83,8 +83,8 @@ house: setup ## Check file lengths, left-over marks, host names, links and made 
 	$(VENV)/python .ci/help_text.py --check || failed=1; \
 	exit $$failed
 
-bench: setup ## Measure, and print ratios to the ceiling; BENCH="..." is passed on
-	@$(VENV)/python bench/run.py $(BENCH)
+bench: setup ## Measure everything, and print ratios to the ceiling; BENCH="..." is passed on
+	@$(VENV)/python bench/everything.py $(BENCH)
 
 faults: setup ## Break everything on purpose and check the promises; FAULTS="..." is passed on
 	@$(VENV)/python -m tests.faults $(FAULTS)

@@ -257,8 +257,8 @@ class Commits:
 
     async def _commit(self) -> None:
         from heddle_core.ids import MessageId, RunId, StepId, TenantId, ThreadId
+        from heddle_core.usage import Usage
         from heddle_runtime.runs.content import Text
-        from heddle_runtime.runs.usage import Usage
         from heddle_runtime.store.log import draft
         from heddle_runtime.threads import events as e
 

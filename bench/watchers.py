@@ -1,9 +1,10 @@
 """Idle watchers: what a WatchThread stream costs that waits on a quiet thread.
 
-    python bench/watchers.py [--watchers 10000] [--quick] [--json]
+    python bench/watchers.py [--watchers 10000] [--hold 0] [--quick] [--json]
 
 The server's own memory before and with the watchers, and again when they have gone; the client is another process.
-Goal: at most 40 KiB each.
+With --hold the watchers wait so many seconds; then a turn is played on each thread, and those are counted that see it.
+Goals: at most 40 KiB each; 10,000 stay for 10 minutes.
 """
 
 import argparse
@@ -29,7 +30,7 @@ SETTLED = 3.0
 """Seconds before memory is read."""
 
 
-def measure(watchers: int) -> dict[str, Any]:
+def measure(watchers: int, hold: float) -> dict[str, Any]:
     """So many watchers, spread over a hundred threads."""
     with (
         tempfile.TemporaryDirectory() as name,
@@ -47,6 +48,11 @@ def measure(watchers: int) -> dict[str, Any]:
             client.stdin.flush()
             opened = json.loads(client.stdout.readline())
             during = _memory(heddle.child.pid)
+            if hold:
+                time.sleep(hold)
+                client.stdin.write("count\n")
+                client.stdin.flush()
+                opened |= json.loads(client.stdout.readline())
             client.stdin.close()
             client.wait(60)
             after = _memory(heddle.child.pid)
@@ -117,14 +123,45 @@ async def be_client(address: str, watchers: int) -> None:
     await watch_many(range(watchers))
     told = {"watching": len(calls), "errors": len(faults), "problems": faults[:3]}
     print(json.dumps({**told, "opened_per_second": watchers / (time.perf_counter() - began)}), flush=True)
-    await loop.run_in_executor(None, sys.stdin.readline)
+    if await loop.run_in_executor(None, sys.stdin.readline):
+        await asyncio.gather(*(runtime.StartTurn(_unwatched(thread)) for thread in threads))
+        seen = await asyncio.gather(*(_sees_events(call) for call in calls))
+        print(json.dumps({"stayed": sum(seen)}), flush=True)
+        await loop.run_in_executor(None, sys.stdin.readline)
     for channel in channels:
         await channel.close()
+
+
+def _unwatched(thread: str) -> Any:
+    """A turn that needs no stream: a tenant has no more than it watches with."""
+    from client import request
+
+    from heddle.runtime.v1 import agent_runtime_pb2
+
+    streamed = request(AGENT, thread)
+    return agent_runtime_pb2.StartTurnRequest(
+        request_id=streamed.request_id, thread_id=thread, turn=streamed.turn, create_if_missing=True
+    )
+
+
+async def _sees_events(call: Any) -> bool:
+    """Whether a stream that was quiet brings new facts."""
+    import grpc
+
+    try:
+        async with asyncio.timeout(60):
+            while frame := await call.read():
+                if frame.frame.HasField("events"):
+                    return True
+    except (grpc.aio.AioRpcError, TimeoutError):
+        pass
+    return False
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--watchers", type=int, default=10_000)
+    parser.add_argument("--hold", type=float, default=0, help="seconds")
     parser.add_argument("--quick", action="store_true", help="1,000 watchers")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--be-client", help=argparse.SUPPRESS)
@@ -132,7 +169,7 @@ def main() -> None:
     if arguments.be_client:
         asyncio.run(be_client(arguments.be_client, arguments.watchers))
         return
-    found = measure(1_000 if arguments.quick else arguments.watchers)
+    found = measure(1_000 if arguments.quick else arguments.watchers, arguments.hold)
     if arguments.json:
         print(json.dumps(found))
         return
@@ -141,6 +178,8 @@ def main() -> None:
         f" {found['during_mib']:.0f} with them, {found['after_mib']:.0f} after), opened at"
         f" {found['opened_per_second']:.0f}/s, {found['errors']} errors"
     )
+    if arguments.hold:
+        print(f"after {arguments.hold:.0f} s {found['stayed']} of them saw what was written then")
     for problem in found["problems"]:
         print(f"  {problem}")
 

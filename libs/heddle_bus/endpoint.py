@@ -3,6 +3,7 @@
 import json
 import os
 import ssl
+from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,18 @@ class Endpoint:
     """Path of a `.creds` file with a user JWT and its key."""
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     """None for plain text, or for the defaults if the server demands TLS."""
+
+
+FindEndpoint = Callable[[], Endpoint]
+"""Asked before each connection, since a bundled server's port changes when it is started again."""
+
+
+def endpoint_finder(servers: str, token: str, file: Path | None) -> FindEndpoint | None:
+    """Where NATS is by a service's settings: in `file`, or `servers` with commas between; None: they name none."""
+    if file is not None:
+        return lambda: read_endpoint(file)
+    named = tuple(each.strip() for each in servers.split(",") if each.strip())
+    return (lambda: Endpoint(servers=named, token=token)) if named else None
 
 
 def write_endpoint(path: Path, endpoint: Endpoint) -> None:

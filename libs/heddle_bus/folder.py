@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 from heddle_core.errors import ServiceUnreachable
@@ -42,15 +43,14 @@ class ServerFolder:
         for folder in (self.path, self.ports, self.store):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.release)
             self._owner = _opened(self.path / "owner.lock")
             if not _locked(self._owner):
                 raise ServiceUnreachable("nats-server", f"{self.path} is in use by another running Heddle")
             self._server = _opened(self.path / "server.lock")
             await self._replace_left_over()
-        except BaseException:
-            self.release()
-            raise
+            undo.pop_all()
 
     def release(self) -> None:
         """Let others have it. The server must have ended."""

@@ -1,19 +1,19 @@
 """Reading the event stream in order over JetStream, through every restart of the server.
 
 Each reading has a consumer of its own that the server may forget: the place is kept here, and the consumer is
-made again after any doubt. Messages are pulled when the reader wants them, so that there is no task to
-supervise, and a slow reader costs the server nothing.
+made again after any doubt.
 """
 
 import asyncio
-import json
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from heddle_bus import subjects
+from heddle_bus.batches import Batches, BatchSize, place_of
 from heddle_bus.port import Gap, GapReason, StoredMessage, StreamIdentity, StreamPosition
 from heddle_bus.positions import resume
 from heddle_bus.stream import nanoseconds, read_message, stream_identity
@@ -24,17 +24,11 @@ from heddle_core.faults import HeddleError
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
-    from heddle_bus.link import Link, Listening
+    from heddle_bus.link import Link
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 512
-_BATCH_BYTES = 8 * 1024 * 1024
-"""Above the largest payload that the bundled server takes, or a large message could never be pulled."""
-_PULL_LASTS = timedelta(seconds=30)
-_HEARTBEAT = timedelta(seconds=2)
-_SILENCE_SECONDS = 5.0
-"""A server that misses two heartbeats has lost the consumer."""
+_BATCH = BatchSize(512, 8 * 1024 * 1024)
 _CONSUMER_OUTLIVES = timedelta(seconds=60)
 _API_DEADLINE = timedelta(seconds=5)
 _FAREWELL_DEADLINE = timedelta(seconds=1)
@@ -116,12 +110,12 @@ class JetStreamFollowing:
             self._accept(pull, message)
 
     def _accept(self, pull: "_Pull", message: "Msg") -> None:
-        stream_sequence, consumer_sequence = _sequences(message.reply)
+        place = place_of(message.reply)
         pull.delivered += 1
-        if consumer_sequence != pull.delivered:
+        if place.consumer_sequence != pull.delivered:
             raise ServiceUnreachable("JetStream", "a message was lost on the way")
         self._received += 1
-        self._position = StreamPosition(pull.created, stream_sequence)
+        self._position = StreamPosition(pull.created, place.stream_sequence)
         headers = message.headers or {}
         self._last_message_id = headers.get(subjects.MESSAGE_ID, "")
         self._items.append(StoredMessage(message.subject, message.data, headers, self._position))
@@ -136,11 +130,10 @@ class JetStreamFollowing:
         if gap is None and await self._last_was_replaced(link, position):
             position, gap = resume(None, stream)[0], Gap(GapReason.REPLACED)
         pull = _Pull(link, stream.created)
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(pull.close)
             await pull.open(self._patterns, position)
-        except BaseException:
-            await pull.close()
-            raise
+            undo.pop_all()
         # From here on nothing waits: what the reader is told and where it stands change together.
         self._pull = pull
         self._position = position
@@ -180,16 +173,11 @@ class _Pull:
         self.created = created
         self.delivered = 0
         self._consumer = ""
-        self._inbox = link.new_inbox()
-        self._listening: Listening | None = None
-        self._arrived: deque[Msg] = deque()
-        self._changed = asyncio.Event()
-        self._outstanding = 0
-        self._broken = ""
+        self._batches = Batches(link, subjects.EVENT_STREAM, _BATCH)
 
     async def open(self, patterns: tuple[str, ...], after: StreamPosition) -> None:
         """Make the consumer. Raises as `Link.api` does."""
-        self._listening = await self.link.listen(self._inbox, self)
+        await self._batches.listen()
         configuration = {
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": after.sequence + 1,
@@ -209,39 +197,19 @@ class _Pull:
     @property
     def idle(self) -> bool:
         """Whether all that was asked for has come."""
-        return not self._outstanding and not self._arrived
+        return self._batches.idle
 
     async def request(self) -> None:
         """Ask for the next batch."""
-        wanted = {
-            "batch": _BATCH,
-            "max_bytes": _BATCH_BYTES,
-            "expires": nanoseconds(_PULL_LASTS),
-            "idle_heartbeat": nanoseconds(_HEARTBEAT),
-        }
-        self._outstanding = _BATCH
-        method = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.EVENT_STREAM}.{self._consumer}"
-        await self.link.send(method, json.dumps(wanted).encode(), {}, reply_to=self._inbox)
+        await self._batches.request(self._consumer)
 
     async def take(self) -> "list[Msg]":
         """What has come; nothing only if the request has ended. Raises ServiceUnreachable on any doubt."""
-        while not self._arrived and self._outstanding and not self._broken:
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(_SILENCE_SECONDS):
-                    await self._changed.wait()
-            except TimeoutError:
-                self._broken = "the server has fallen silent"
-        if self._broken and not self._arrived:
-            raise ServiceUnreachable("JetStream", self._broken)
-        messages = list(self._arrived)
-        self._arrived.clear()
-        return messages
+        return await self._batches.take()
 
     async def close(self) -> None:
         """Receive nothing more."""
-        if self._listening is not None:
-            await self._listening.end()
+        await self._batches.close()
 
     async def say_farewell(self) -> None:
         """Spare the server the wait until it forgets the consumer by itself."""
@@ -253,35 +221,6 @@ class _Pull:
         except HeddleError as fault:
             _log.debug("deleting a consumer: %s", fault)
 
-    def arrive(self, message: "Msg") -> None:
-        status = (message.headers or {}).get("Status", "") if not message.data else ""
-        if not status:
-            self._arrived.append(message)
-            self._outstanding = max(0, self._outstanding - 1)
-        elif status in ("404", "408") or (status == "409" and "Completed" in _description(message)):
-            self._outstanding = 0
-        elif status != "100":
-            self._broken = _description(message) or f"status {status}"
-        self._changed.set()
-
-    def dropped(self) -> None:
-        self._broken = "the client dropped messages"
-        self._changed.set()
-
     def lost(self) -> None:
-        self._broken = "the connection broke"
-        self._changed.set()
-
-
-def _description(message: "Msg") -> str:
-    return (message.headers or {}).get("Description", "")
-
-
-def _sequences(reply: str) -> tuple[int, int]:
-    """Stream and consumer sequence out of the reply subject, in its older or newer form (NATS ADR-15)."""
-    levels = reply.split(".")
-    first = 5 if len(levels) < 11 else 7
-    try:
-        return int(levels[first]), int(levels[first + 1])
-    except (IndexError, ValueError):
-        raise ServiceUnreachable("JetStream", "a message without its place in the stream") from None
+        """Have whoever waits told that nothing more comes."""
+        self._batches.lost()

@@ -225,7 +225,7 @@ class JetStreamBus:
                 await self._keep_stream(link)
             except HeddleError as fault:
                 problem = str(fault)
-            except Exception:
+            except Exception:  # whatever it is: a bus whose keeper has ended would never speak again, nor say so
                 _log.exception("the connection to NATS is opened again after an unexpected fault")
                 problem = "an unexpected fault, see the log"
             finally:

@@ -10,6 +10,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self, cast
 
@@ -79,22 +80,20 @@ class NatsServer:
     async def begin(self) -> None:
         """Start the process, and let it come up by itself; `start` waits for it. Raises as `start`."""
         await self._folder.claim()
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._give_up)
             self._write_configuration()
             await self._spawn()
-        except BaseException:
-            await self._give_up()
-            raise
+            undo.pop_all()
 
     async def start(self) -> None:
         """Start it and keep it running. Raises ServiceUnreachable, with the server's last words."""
         if self._process is None:
             await self.begin()
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._give_up)
             await self._await_listening()
-        except BaseException:
-            await self._give_up()
-            raise
+            undo.pop_all()
         self._watch = asyncio.create_task(self._keep_running())
 
     async def stop(self) -> None:

@@ -1,6 +1,7 @@
 """The durable event stream in JetStream: its settings, how it is made sure of, and its identity."""
 
 import base64
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,26 +34,34 @@ class StreamSettings:
 
 
 async def ensure_stream(link: "Link", settings: StreamSettings, deadline: timedelta) -> None:
-    """Make the stream, or change its limits to these. Never deletes. Raises as `Link.api` does."""
-    wanted = _configuration(settings)
-    found = await link.api(f"STREAM.INFO.{subjects.EVENT_STREAM}", {}, deadline)
+    """Make the event stream, or change its limits to these. Never deletes. Raises as `Link.api` does."""
+    await ensure_configured(link, _configuration(settings), deadline)
+
+
+async def ensure_configured(link: "Link", wanted: Mapping[str, object], deadline: timedelta) -> dict[str, Any]:
+    """Make the stream of that `name`, or give it these settings; what the server says of it. Never deletes.
+
+    Raises as `Link.api` does.
+    """
+    name = wanted["name"]
+    found = await link.api(f"STREAM.INFO.{name}", {}, deadline)
     if found.error_code == _STREAM_NOT_FOUND:
-        made = await link.api(f"STREAM.CREATE.{subjects.EVENT_STREAM}", wanted, deadline)
+        made = await link.api(f"STREAM.CREATE.{name}", wanted, deadline)
         if made.error_code != _NAME_IN_USE:
-            made.checked()
-            return
-        found = await link.api(f"STREAM.INFO.{subjects.EVENT_STREAM}", {}, deadline)
+            return made.checked()
+        found = await link.api(f"STREAM.INFO.{name}", {}, deadline)
     current = cast(dict[str, Any], found.checked()["config"])
-    if any(current.get(name) != value for name, value in wanted.items()):
+    if any(current.get(key) != value for key, value in wanted.items()):
         changed = {**current, **wanted}
-        (await link.api(f"STREAM.UPDATE.{subjects.EVENT_STREAM}", changed, deadline)).checked()
+        (await link.api(f"STREAM.UPDATE.{name}", changed, deadline)).checked()
+    return found.body
 
 
 async def stream_identity(link: "Link", deadline: timedelta) -> StreamIdentity:
     """Which stream the server has. Raises as `Link.api` does."""
     info = (await link.api(f"STREAM.INFO.{subjects.EVENT_STREAM}", {}, deadline)).checked()
     state = cast(dict[str, Any], info["state"])
-    return StreamIdentity(_micros(str(info["created"])), int(state["first_seq"]), int(state["last_seq"]))
+    return StreamIdentity(created_in(info), int(state["first_seq"]), int(state["last_seq"]))
 
 
 async def read_message(link: "Link", position: StreamPosition, deadline: timedelta) -> StoredMessage | None:
@@ -71,6 +80,11 @@ async def purge_subject(link: "Link", pattern: str, before: int, deadline: timed
     """Remove what is stored under the pattern, in front of a place if that is not zero. Raises as `Link.api` does."""
     wanted: dict[str, object] = {"filter": pattern, **({"seq": before} if before else {})}
     return int((await link.api(f"STREAM.PURGE.{subjects.EVENT_STREAM}", wanted, deadline)).checked()["purged"])
+
+
+def created_in(info: Mapping[str, Any]) -> Micros:
+    """When the stream was made that the server tells of."""
+    return _micros(str(info["created"]))
 
 
 def nanoseconds(span: timedelta) -> int:

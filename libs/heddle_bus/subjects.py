@@ -11,6 +11,14 @@ from heddle_core.ids import RESERVED_TENANTS, is_id
 EVENT_STREAM = "HEDDLE_EVENTS"
 """The one durable stream: facts of every tenant's threads."""
 
+SIGNAL_STREAM = "HEDDLE_SIGNALS"
+"""Signals of every tenant, until the campaign service has taken them."""
+
+SIGNAL_STREAM_SUBJECTS = ("heddle.v1.*.signals.*",)
+
+DEDUPE_KEY = "Heddle-Dedupe-Key"
+"""On a signal: names what happened, so that it starts no second cycle."""
+
 EVENT_STREAM_SUBJECTS = ("heddle.v1.*.threads.*.*",)
 """What the stream stores. Six levels exactly: a doorbell, which has five, can never match."""
 
@@ -78,13 +86,21 @@ def controls(what: str) -> str:
 
 
 def signals(tenant: str, kind: str) -> str:
-    """Where others report a signal that may trigger a campaign. Not durable."""
+    """Where others report a signal that may trigger a campaign. Durable, once a campaign service has been here."""
     return f"{_ROOT}.{_tenant(tenant)}.signals.{subject_token(kind)}"
 
 
 def all_signals(tenant: str | None = None) -> str:
     """The pattern for signals of one tenant, or of all."""
     return f"{_ROOT}.{_tenant_or_any(tenant)}.signals.{_ANY}"
+
+
+def parts_of_signal(subject: str) -> tuple[str, str]:
+    """Tenant and kind of a signal's subject, as they stand there; raises InvalidField if it is none of a signal."""
+    levels = checked_subject(subject).split(".")
+    if len(levels) != 5 or levels[3] != "signals" or levels[2] in RESERVED_TENANTS:
+        raise invalid("subject", "must be heddle.v1.TENANT.signals.KIND")
+    return levels[2], levels[4]
 
 
 def jobs(tenant: str, job: str) -> str:

@@ -4,11 +4,8 @@ Works over any implementation of the port. What comes out is one stream: every f
 that each continue exactly where the last ones ended.
 """
 
-import asyncio
-import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import field
 from datetime import timedelta
 from itertools import cycle
 from typing import Protocol
@@ -17,36 +14,14 @@ from heddle.runtime.v1.agent_runtime_pb2 import StartStreamingTurnRequest
 from heddle.runtime.v1.event_pb2 import ThreadEvent
 from heddle.runtime.v1.stream_pb2 import ClosingReason, DeltaBatch, EventBatch, StreamFrame
 from heddle.runtime.v1.thread_service_pb2 import ListEventsRequest
+from heddle_client.persistence import USUAL, Persistence
 from heddle_client.port import AgentRuntime, FrameStream
 from heddle_client.stream_progress import Hole, StreamProgress
-from heddle_core.clock import Clock, SystemClock
 from heddle_core.errors import CallCancelled, CursorAhead, CursorTooOld, Overloaded, ServiceUnreachable, SlowReader
 from heddle_core.faults import HeddleError, StatusCode
-from heddle_core.values import value
 
 _REFETCH_PAGE = 500
 """Facts a page when a hole is filled."""
-
-
-@value
-class Persistence:
-    """How a stream is opened again: full jitter on a doubling bound, as long as it makes sense."""
-
-    first_delay: timedelta = timedelta(milliseconds=100)
-    """Upper bound of the first pause; it doubles with each failure. A server's RetryInfo is a lower bound."""
-    most_delay: timedelta = timedelta(seconds=5)
-    give_up_after: timedelta = timedelta(minutes=2)
-    """How long nothing may come before the reader is told."""
-    steady_after: timedelta = timedelta(seconds=10)
-    """A connection that lived so long was a good one, even if it brought nothing."""
-    clock: Clock = field(default_factory=SystemClock)
-    random: Callable[[], float] = random.SystemRandom().random
-    """Even between 0 and 1."""
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    """Seconds."""
-
-
-USUAL = Persistence()
 
 
 async def follow_turn(

@@ -18,6 +18,7 @@ from heddle_client import values as v
 from heddle_client.port import AgentRuntime
 from heddle_client.resume import follow_thread
 from heddle_core.clock import MICROS_PER_SECOND, Micros
+from heddle_core.usage import MicroUsd, Usage
 from heddle_core.values import value
 
 _NANOS_PER_MICRO = 1_000
@@ -178,9 +179,9 @@ def money(micro_usd: int) -> Money:
     return Money(currency_code="USD", units=units, nanos=rest * _NANOS_PER_MICRO)
 
 
-def micro_usd(amount: Money) -> int:
+def micro_usd(amount: Money) -> MicroUsd:
     """Money as millionths of a US dollar, finer parts dropped."""
-    return amount.units * MICROS_PER_SECOND + amount.nanos // _NANOS_PER_MICRO
+    return MicroUsd(amount.units * MICROS_PER_SECOND + amount.nanos // _NANOS_PER_MICRO)
 
 
 def part_message(part: v.Part) -> content_pb2.ContentPart:
@@ -198,7 +199,7 @@ def part_message(part: v.Part) -> content_pb2.ContentPart:
             return content_pb2.ContentPart(asset=asset)
 
 
-def usage_message(usage: v.Usage) -> usage_pb2.Usage:
+def usage_message(usage: Usage) -> usage_pb2.Usage:
     """Usage as its message."""
     return usage_pb2.Usage(
         input_tokens=usage.input_tokens,
@@ -207,7 +208,7 @@ def usage_message(usage: v.Usage) -> usage_pb2.Usage:
         reasoning_tokens=usage.reasoning_tokens,
         model_calls=usage.model_calls,
         tool_calls=usage.tool_calls,
-        cost=money(usage.cost_micro_usd),
+        cost=money(usage.cost),
     )
 
 
@@ -228,9 +229,9 @@ def part_value(message: content_pb2.ContentPart) -> v.Part:
             return v.Text(message.text)
 
 
-def usage_value(message: usage_pb2.Usage) -> v.Usage:
+def usage_value(message: usage_pb2.Usage) -> Usage:
     """Usage from its message."""
-    return v.Usage(
+    return Usage(
         message.input_tokens,
         message.output_tokens,
         message.cached_input_tokens,

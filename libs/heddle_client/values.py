@@ -10,6 +10,7 @@ from datetime import timedelta
 from enum import IntEnum
 
 from heddle_core.clock import Micros
+from heddle_core.usage import Usage
 from heddle_core.values import value
 
 # --- content ---------------------------------------------------------------------------------------------
@@ -51,39 +52,7 @@ Part = Text | Json | InlineData | AssetReference
 Parts = tuple[Part, ...]
 
 
-# --- what is used, and how much may be --------------------------------------------------------------------
-
-
-@value
-class Usage:
-    """What work has consumed."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_input_tokens: int = 0
-    reasoning_tokens: int = 0
-    model_calls: int = 0
-    tool_calls: int = 0
-    cost_micro_usd: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cached_input_tokens + other.cached_input_tokens,
-            self.reasoning_tokens + other.reasoning_tokens,
-            self.model_calls + other.model_calls,
-            self.tool_calls + other.tool_calls,
-            self.cost_micro_usd + other.cost_micro_usd,
-        )
-
-    @property
-    def tokens(self) -> int:
-        """Input and output together: what a token budget counts."""
-        return self.input_tokens + self.output_tokens
-
-
-NOTHING = Usage()
+# --- how much may be used ---------------------------------------------------------------------------------
 
 
 @value

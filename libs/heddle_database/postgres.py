@@ -8,15 +8,16 @@ order, and mostly find the thread's row free; between processes the row locks de
 import asyncio
 import zlib
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.util import greenlet_spawn
 
 from heddle_core.clock import Clock
-from heddle_core.errors import Overloaded, StoreUnavailable
-from heddle_database.group_commit import Order, resolve
+from heddle_database.entrance import Entrance, Reading, Reads
+from heddle_database.group_commit import Order
 from heddle_database.port import Statistics, Transaction
 from heddle_database.postgres_connection import PostgresLink, PostgresOptions, require_fitness
 from heddle_database.postgres_transaction import CommitOrder, PostgresReader
@@ -35,13 +36,13 @@ class PostgresDatabase:
         self._loop = asyncio.get_running_loop()
         self._url = url
         self._options = options
-        self._closing = False
         self._first = PostgresLink(url, options)
         links = [self._first, *(PostgresLink(url, options) for _ in range(options.writers - 1))]
         order = CommitOrder()
         self._writers = [PostgresWriter(link, clock, order, options.batch_limit) for link in links]
-        self._reads: asyncio.Queue[_Reading | None] = asyncio.Queue()
-        self._reads_waiting = 0
+        self._readings: asyncio.Queue[Reading | None] = asyncio.Queue()
+        self._entrance = Entrance(options.queue_limit)
+        self._reads = Reads(self._entrance, self._readings.put_nowait)
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         self._closed: asyncio.Task[None] | None = None
@@ -58,11 +59,10 @@ class PostgresDatabase:
         """
         options = options or PostgresOptions()
         database = cls(url, clock, options)
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(database._first.close)
             await require_fitness(await database._first.driver(), options)
-        except BaseException:
-            await database._first.close()
-            raise
+            undo.pop_all()
         database._tasks = [asyncio.create_task(writer.serve()) for writer in database._writers]
         database._tasks += [asyncio.create_task(database._serve_reads()) for _ in range(options.readers)]
         return database
@@ -76,31 +76,20 @@ class PostgresDatabase:
         bulk: bool = False,
     ) -> T:
         """See `Database.write`. A bulk operation runs on the event loop, too, which goes on at each statement."""
-        if self._closing:
-            raise _closing()
-        if self._writes_waiting >= self._options.queue_limit:
-            raise Overloaded("the queue of writes", self._options.queue_limit)
+        self._entrance.require_room("writes", self._writes_waiting)
         future: asyncio.Future[T] = self._loop.create_future()
         self._writer_for(affinity).put(Order(operation, on_commit, future), affinity, bulk=bulk)
         return await future  # a cancelled caller takes away this future, never the order
 
     async def read(self, operation: Callable[[Transaction], T]) -> T:
         """See `Database.read`."""
-        if self._closing:
-            raise _closing()
-        if self._reads_waiting >= self._options.queue_limit:
-            raise Overloaded("the queue of reads", self._options.queue_limit)
-        self._reads_waiting += 1
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._reads.put_nowait(_Reading(operation, future))
-        return await future
+        return await self._reads.take(operation)
 
     async def alter(self, change: "Callable[[Connection], T]") -> T:
         """See `Database.alter`. Of several processes that change the schema at once, one goes first."""
         from heddle_database.postgres_alteration import alter
 
-        if self._closing:
-            raise _closing()
+        self._entrance.require_open()
         return await alter(self._url, self._options, change)
 
     @property
@@ -118,7 +107,7 @@ class PostgresDatabase:
     async def close(self) -> None:
         """See `Database.close`."""
         if self._closed is None:
-            self._closing = True
+            self._entrance.closing = True
             self._closed = asyncio.create_task(self._let_go())
         await asyncio.shield(self._closed)
 
@@ -135,25 +124,12 @@ class PostgresDatabase:
         for writer in self._writers:
             writer.stop()
         for _ in range(self._options.readers):
-            self._reads.put_nowait(None)
+            self._readings.put_nowait(None)
         await asyncio.gather(*self._tasks)
 
     async def _serve_reads(self) -> None:
         link = PostgresLink(self._url, self._options)
         reader = PostgresReader(link, self._clock)
-        while (reading := await self._reads.get()) is not None:
-            await greenlet_spawn(reader.read, reading.operation, partial(self._answer, reading.future))
+        while (reading := await self._readings.get()) is not None:
+            await greenlet_spawn(reader.read, reading.operation, partial(self._reads.answer, reading.future))
         await link.close()
-
-    def _answer(self, future: asyncio.Future[Any], result: object, failure: BaseException | None) -> None:
-        self._reads_waiting -= 1
-        resolve(future, result, failure)
-
-
-class _Reading(NamedTuple):
-    operation: Callable[[Transaction], Any]
-    future: asyncio.Future[Any]
-
-
-def _closing() -> StoreUnavailable:
-    return StoreUnavailable("the database is closing")

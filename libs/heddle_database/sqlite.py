@@ -10,12 +10,13 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from heddle_core.clock import Clock
-from heddle_core.errors import Overloaded, StoreUnavailable
+from heddle_database.entrance import Entrance, Reading, Reads
 from heddle_database.file_lock import FileLock
 from heddle_database.group_commit import Order, resolve
 from heddle_database.port import Statistics, Transaction
@@ -38,10 +39,9 @@ class SqliteDatabase:
     def __init__(self, file: SqliteFile, lock: FileLock, clock: Clock, options: SqliteOptions) -> None:
         self._loop = asyncio.get_running_loop()
         self._lock = lock
-        self._options = options
-        self._reads: queue.SimpleQueue[_Reading | None] = queue.SimpleQueue()
-        self._reads_waiting = 0
-        self._closing = False
+        self._readings: queue.SimpleQueue[Reading | None] = queue.SimpleQueue()
+        self._entrance = Entrance(options.queue_limit)
+        self._reads = Reads(self._entrance, self._readings.put)
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._session = SqliteSession(HeldConnection(file, writing(options)), clock)
         self._writer = SqliteWriter(self._loop, self._session, options)
@@ -66,16 +66,13 @@ class SqliteDatabase:
         where it lies; `StoreUnavailable` if it cannot be read; OSError if the folder is missing.
         """
         lock = FileLock(path)
-        try:
+        async with AsyncExitStack() as undo:
+            undo.callback(lock.release)
             database = cls(SqliteFile(path), lock, clock, options or SqliteOptions())
-        except BaseException:
-            lock.release()
-            raise
-        try:
+            undo.pop_all()
+            undo.push_async_callback(database.close)  # lets go of the lock, too
             await database._on_the_writers_thread(database._session.open)
-        except BaseException:
-            await database.close()
-            raise
+            undo.pop_all()
         return database
 
     async def write(
@@ -87,29 +84,18 @@ class SqliteDatabase:
         bulk: bool = False,
     ) -> T:
         """See `Database.write`. There is one writer, so `affinity` changes nothing."""
-        if self._closing:
-            raise _closing()
-        if self._writer.waiting >= self._options.queue_limit:
-            raise Overloaded("the queue of writes", self._options.queue_limit)
+        self._entrance.require_room("writes", self._writer.waiting)
         future: asyncio.Future[T] = self._loop.create_future()
         self._writer.put(Order(operation, on_commit, future), bulk=bulk)
         return await future  # a cancelled caller takes away this future, never the order
 
     async def read(self, operation: Callable[[Transaction], T]) -> T:
         """See `Database.read`."""
-        if self._closing:
-            raise _closing()
-        if self._reads_waiting >= self._options.queue_limit:
-            raise Overloaded("the queue of reads", self._options.queue_limit)
-        self._reads_waiting += 1
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._reads.put(_Reading(operation, future))
-        return await future
+        return await self._reads.take(operation)
 
     async def alter(self, change: "Callable[[Connection], T]") -> T:
         """See `Database.alter`."""
-        if self._closing:
-            raise _closing()
+        self._entrance.require_open()
         return await self._on_the_writers_thread(partial(self._session.alter, change))
 
     @property
@@ -126,8 +112,8 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         """See `Database.close`."""
-        if not self._closing:
-            self._closing = True
+        if not self._entrance.closing:
+            self._entrance.closing = True
             self._writer.send(Errand(self._let_go, partial(resolve, self._closed)))
             self._writer.stop()
         await asyncio.shield(self._closed)
@@ -141,7 +127,7 @@ class SqliteDatabase:
 
     def _let_go(self) -> None:
         for _ in self._readers:
-            self._reads.put(None)
+            self._readings.put(None)
         for reader in self._readers:
             reader.join()  # the writer leaves last, or its checkpoint could not empty the log
         try:
@@ -152,22 +138,7 @@ class SqliteDatabase:
     # --- on a reader's thread ------------------------------------------------------------------------------
 
     def _serve_reads(self, reader: SqliteReader) -> None:
-        while (reading := self._reads.get()) is not None:
+        while (reading := self._readings.get()) is not None:
             result, failure = outcome_of(partial(reader.read, reading.operation))
-            post(self._loop, self._answer, reading.future, result, failure)
+            post(self._loop, self._reads.answer, reading.future, result, failure)
         reader.close()
-
-    # --- back on the loop ----------------------------------------------------------------------------------
-
-    def _answer(self, future: asyncio.Future[Any], result: object, failure: BaseException | None) -> None:
-        self._reads_waiting -= 1
-        resolve(future, result, failure)
-
-
-class _Reading(NamedTuple):
-    operation: Callable[[Transaction], Any]
-    future: asyncio.Future[Any]
-
-
-def _closing() -> StoreUnavailable:
-    return StoreUnavailable("the database is closing")

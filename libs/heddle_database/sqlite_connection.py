@@ -8,6 +8,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -203,7 +204,8 @@ def _connect(file: SqliteFile, demands: Mapping[str, int | str]) -> sqlite3.Conn
         cached_statements=512,
         check_same_thread=False,
     )
-    try:
+    with ExitStack() as undo:
+        undo.callback(connection.close)
         for name, wanted in demands.items():
             connection.execute(f"PRAGMA {name} = {wanted}").fetchall()
         for name, wanted in {**demands, "journal_mode": "wal"}.items():
@@ -211,9 +213,7 @@ def _connect(file: SqliteFile, demands: Mapping[str, int | str]) -> sqlite3.Conn
             if found != wanted:
                 problem = f"on a disk or with data where {name} is {found} instead of {wanted}"
                 raise _unfit(file, problem, "put it on a local disk, and open no older copy beside it")
-    except BaseException:
-        connection.close()
-        raise
+        undo.pop_all()
     return connection
 
 

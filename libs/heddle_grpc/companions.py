@@ -16,7 +16,8 @@ class Companion:
     serving: Callable[[], AbstractAsyncContextManager[None]]
     """What it does by itself; entered once the server runs, and left before the server goes away."""
     tool_provider: str = ""
-    """The id under which its tools are known to everybody; empty: it has none."""
+    """The id under which the ToolService among its services is known to everybody; empty: it has none. Several
+    companions may have one each: see `heddle_grpc.tool_routing`."""
 
 
 Address = Callable[[], str]

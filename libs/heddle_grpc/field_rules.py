@@ -51,8 +51,11 @@ class MessageRules:
         default_factory=list[tuple[str, Callable[[Message], bool]]]
     )
 
-    def violations(self, message: Message, depth: int) -> Violations:
-        """What is wrong with `message`, which stands `depth` messages deep; None when nothing is."""
+    def violations(self, message: Message, depth: int, *, whole: bool = True) -> Violations:
+        """What is wrong with `message`, which stands `depth` messages deep; None when nothing is.
+
+        One that is not `whole` may lack what is required: an update leaves out what its mask does not name.
+        """
         if depth > self.limits.nesting:
             return [Violation("", f"nest at most {self.limits.nesting} messages")]
         found: Violations = None
@@ -63,7 +66,7 @@ class MessageRules:
                 wrong = check(value, depth)
                 if wrong:
                     found = _joined(found, descriptor.name, wrong)
-        for name, is_set in self.required:
+        for name, is_set in self.required if whole else ():
             if not is_set(message):
                 found = _joined(found, name, [Violation("", "is required: set it")])
         return found
@@ -76,8 +79,10 @@ def rules_of(descriptor: Descriptor, limits: FieldLimits, compiled: dict[str, Me
         return known
     rules = MessageRules(limits)
     compiled[descriptor.full_name] = rules  # Before its fields, because a message may hold itself.
+    # AIP-134: beside an update mask, the resource has the fields that the mask names.
+    is_update = "update_mask" in descriptor.fields_by_name
     for each in descriptor.fields:
-        check = _field_check(each, limits, compiled)
+        check = _field_check(each, limits, compiled, whole=not is_update)
         if check is not None:
             rules.by_number[each.number] = check
         if _is_required(each):
@@ -102,17 +107,21 @@ def _presence(descriptor: FieldDescriptor) -> Callable[[Message], bool]:
     return lambda message: bool(getattr(message, name))
 
 
-def _field_check(descriptor: FieldDescriptor, limits: FieldLimits, compiled: dict[str, MessageRules]) -> Check | None:
+def _field_check(
+    descriptor: FieldDescriptor, limits: FieldLimits, compiled: dict[str, MessageRules], *, whole: bool
+) -> Check | None:
     entry = descriptor.message_type
     if entry is not None and entry.GetOptions().map_entry:
         return _map_check(descriptor, entry, limits, compiled)
-    single = _value_check(descriptor, limits, compiled)
+    single = _value_check(descriptor, limits, compiled, whole=whole)
     if descriptor.is_repeated:
         return _repeated_check(single, limits.elements)
     return single
 
 
-def _value_check(descriptor: FieldDescriptor, limits: FieldLimits, compiled: dict[str, MessageRules]) -> Check | None:
+def _value_check(
+    descriptor: FieldDescriptor, limits: FieldLimits, compiled: dict[str, MessageRules], *, whole: bool = True
+) -> Check | None:
     match descriptor.cpp_type:
         case FieldDescriptor.CPPTYPE_STRING if descriptor.type == FieldDescriptor.TYPE_STRING:
             return _string_check(descriptor.name, limits)
@@ -123,7 +132,7 @@ def _value_check(descriptor: FieldDescriptor, limits: FieldLimits, compiled: dic
         case FieldDescriptor.CPPTYPE_INT32 if descriptor.name == "page_size":
             return _page_size_check(limits.page_size)
         case FieldDescriptor.CPPTYPE_MESSAGE:
-            return _message_check(cast("Descriptor", descriptor.message_type), limits, compiled)
+            return _message_check(cast("Descriptor", descriptor.message_type), limits, compiled, whole=whole)
         case _:
             return None
 
@@ -186,14 +195,16 @@ def _page_size_check(most: int) -> Check:
     return check
 
 
-def _message_check(descriptor: Descriptor, limits: FieldLimits, compiled: dict[str, MessageRules]) -> Check | None:
+def _message_check(
+    descriptor: Descriptor, limits: FieldLimits, compiled: dict[str, MessageRules], *, whole: bool
+) -> Check | None:
     well_known = WELL_KNOWN.get(descriptor.full_name)
     if well_known is not None:
         return lambda value, _depth: well_known(value)
     rules = rules_of(descriptor, limits, compiled)
 
     def check(value: Message, depth: int) -> Violations:
-        wrong = rules.violations(value, depth + 1)
+        wrong = rules.violations(value, depth + 1, whole=whole)
         if wrong is None:
             return None
         return [Violation(f".{each.field}" if each.field else "", each.remedy) for each in wrong]

@@ -11,8 +11,8 @@ import sys
 from heddle_core import failpoints
 from heddle_core.cycles import leave_out_what_is_here, look_rarely
 from heddle_core.faults import HeddleError
+from heddle_core.json_logs import set_up_logs
 from heddle_grpc.drain import asked_by_signal
-from heddle_runtime.logs import set_up_logs
 from heddle_runtime.settings import RuntimeSettings
 from heddle_runtime.wiring.runtime import running_runtime
 

@@ -10,8 +10,8 @@ import sys
 
 from heddle_core import failpoints
 from heddle_core.faults import HeddleError
+from heddle_core.json_logs import set_up_logs
 from heddle_grpc.drain import asked_by_signal
-from heddle_spawn.logs import set_up_logs
 from heddle_spawn.settings import SpawnSettings
 from heddle_spawn.wiring import running_spawn
 

@@ -4,16 +4,16 @@ import hashlib
 import json
 from datetime import timedelta
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from heddle.common.v1.content_pb2 import Actor
 from heddle.spawn.v1alpha1 import spawn_group_pb2, spawn_pb2
 from heddle_client.runs import micro_usd, money, part_message, part_value, usage_message, usage_value
 from heddle_client.values import Bounds
-from heddle_core.clock import MICROS_PER_SECOND, Micros
+from heddle_client.wire_times import duration, span_of, timestamp
+from heddle_core.requests import Creator
+from heddle_core.usage import NOTHING, Usage
 from heddle_spawn.rules import spawns as s
 from heddle_spawn.rules.states import SpawnState
 
@@ -30,7 +30,7 @@ def spec_value(message: spawn_pb2.SpawnSpec) -> s.SpawnSpec:
         agent_version=message.agent_version,
         context=tuple(part_value(part) for part in message.context),
         budget=_bounds(message.budget) if message.HasField("budget") else None,
-        deadline=_span(message.deadline) if message.HasField("deadline") else s.DEFAULT_DEADLINE,
+        deadline=span_of(message.deadline) if message.HasField("deadline") else s.DEFAULT_DEADLINE,
         cancel_policy=s.CancelPolicy(message.cancel_policy or s.CancelPolicy.CASCADE),
         tools=tuple(message.tools),
         result_schema_json=message.result_schema_json,
@@ -47,7 +47,7 @@ def spec_message(spec: s.SpawnSpec) -> spawn_pb2.SpawnSpec:
         task=[part_message(part) for part in spec.task],
         context=[part_message(part) for part in spec.context],
         budget=_slice(spec.budget) if spec.budget is not None else None,
-        deadline=_duration(spec.deadline),
+        deadline=duration(spec.deadline),
         cancel_policy=spawn_pb2.CancelPolicy.ValueType(spec.cancel_policy),
         tools=spec.tools,
         result_schema_json=spec.result_schema_json,
@@ -69,7 +69,7 @@ def group_spec_value(message: spawn_group_pb2.SpawnGroupSpec) -> s.GroupSpec:
         fan_in=s.FanIn(message.fan_in or s.FanIn.ALL),
         fan_in_count=message.fan_in_count,
         stop_on_failure=message.stop_on_failure,
-        deadline=_span(message.deadline) if message.HasField("deadline") else timedelta(0),
+        deadline=span_of(message.deadline) if message.HasField("deadline") else timedelta(0),
     )
 
 
@@ -82,7 +82,7 @@ def group_spec_message(spec: s.GroupSpec) -> spawn_group_pb2.SpawnGroupSpec:
         fan_in=spawn_group_pb2.FanIn.ValueType(spec.fan_in),
         fan_in_count=spec.fan_in_count,
         stop_on_failure=spec.stop_on_failure,
-        deadline=_duration(spec.deadline) if spec.deadline else None,
+        deadline=duration(spec.deadline) if spec.deadline else None,
     )
 
 
@@ -128,7 +128,7 @@ def spawn_message(spawn: s.Spawn) -> spawn_pb2.Spawn:
 def origin_value(tenant: str, message: spawn_pb2.Spawn, token: str) -> s.Origin:
     """Where a child comes from, out of its message and the secret that stands beside it."""
     return s.Origin(
-        creator=s.Creator(tenant, message.creator.principal, message.creator.acted_by),
+        creator=Creator(tenant, message.creator.principal, message.creator.acted_by),
         parent_run_id=message.parent_run_id,
         parent_thread_id=message.parent_thread_id,
         root_run_id=message.root_run_id if message.parent_run_id else "",
@@ -164,7 +164,7 @@ def state_value(message: spawn_pb2.Spawn) -> SpawnState:
 def group_message(group: s.Group, spawns: tuple[s.Spawn, ...] = ()) -> spawn_group_pb2.SpawnGroup:
     """A group as clients see it, with its children as far as they are given."""
     origin = group.origin
-    total = sum((each.usage for each in spawns), start=s.NOTHING)
+    total = sum((each.usage for each in spawns), start=NOTHING)
     return spawn_group_pb2.SpawnGroup(
         group_id=group.group_id,
         spec=group_spec_message(group.spec),
@@ -184,20 +184,9 @@ def group_message(group: s.Group, spawns: tuple[s.Spawn, ...] = ()) -> spawn_gro
 # --- small ones -------------------------------------------------------------------------------------------
 
 
-def actor(creator: s.Creator) -> Actor:
+def actor(creator: Creator) -> Actor:
     """Who asked for something."""
     return Actor(principal=creator.principal, acted_by=creator.acted_by)
-
-
-def timestamp(micros: int) -> Timestamp:
-    """Microseconds since the epoch as a Timestamp."""
-    seconds, rest = divmod(micros, MICROS_PER_SECOND)
-    return Timestamp(seconds=seconds, nanos=rest * 1_000)
-
-
-def micros_of(stamp: Timestamp) -> Micros:
-    """A Timestamp as microseconds since the epoch; an unset one is zero."""
-    return Micros(stamp.seconds * MICROS_PER_SECOND + stamp.nanos // 1_000)
 
 
 def bounds_json(bounds: Bounds) -> str:
@@ -218,7 +207,7 @@ def _result(result: s.SpawnResult) -> spawn_pb2.SpawnResult:
     )
 
 
-def usage_of(message: spawn_pb2.Spawn) -> s.Usage:
+def usage_of(message: spawn_pb2.Spawn) -> Usage:
     """What a child has consumed."""
     return usage_value(message.usage)
 
@@ -234,15 +223,3 @@ def _slice(bounds: Bounds) -> spawn_pb2.BudgetSlice:
         steps=bounds.steps,
         tool_calls=bounds.tool_calls,
     )
-
-
-def _duration(span: timedelta) -> Duration:
-    value = Duration()
-    value.FromTimedelta(span)
-    return value
-
-
-def _span(message: Duration) -> timedelta:
-    """Beyond a century it stays out of every range, without overflow."""
-    bounded = min(max(message.seconds, -1), 4_000_000_000)
-    return timedelta(seconds=bounded, microseconds=message.nanos // 1_000)

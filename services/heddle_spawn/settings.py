@@ -8,32 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer
+from pydantic import Field, SecretStr, field_serializer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from heddle_client.door import DoorSettings
+from heddle_grpc.standalone import IdentitySettings
+
 Positive = Annotated[timedelta, Field(gt=timedelta(0))]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RuntimeSettings(_Part):
-    """Where the runtime is, and how to get in."""
-
-    address: str = Field(default="127.0.0.1:7233", description="`host:port` or `unix:/path`.")
-    token: SecretStr | None = Field(default=None, description="Bearer token with the scope `act_as`.")
-    ca: Path | None = Field(default=None, description="PEM roots; TLS is spoken where this or `tls` is set.")
-    tls: bool = Field(default=False, description="Speak TLS, trusting the system's roots.")
-    allow_plaintext: bool = Field(default=False, description="Send the token without TLS, as behind a mesh.")
-
-
-class IdentitySettings(_Part):
-    """Who may call. With nothing set, the development identity, which works on loopback only."""
-
-    tenant: str = Field(default="default", description="Of the development identity.")
-    principal: str = Field(default="developer", description="Of the development identity.")
-    api_keys_file: Path | None = Field(default=None, description="YAML list of hashed keys.")
 
 
 class SpawnSettings(BaseSettings):
@@ -51,7 +32,7 @@ class SpawnSettings(BaseSettings):
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
-    runtime: RuntimeSettings = RuntimeSettings()
+    runtime: DoorSettings = DoorSettings()
     identity: IdentitySettings = IdentitySettings()
     database: str = Field(
         default="",

@@ -12,6 +12,7 @@ from heddle_bus import subjects
 from heddle_bus.port import Acknowledgement, Bus, Gap, GapReason, Message, StoredMessage
 from heddle_core.errors import DeadlinePassed, InvalidField, ServiceUnreachable
 from tests.kit.nats import World, bus_world
+from tests.kit.tasks import under_way
 
 SOON = timedelta(seconds=10)
 SUBJECT = subjects.thread_event("acme", "t1", "RunStarted")
@@ -94,8 +95,7 @@ async def test_publishing_waits_out_an_outage_within_its_deadline(world: World) 
     await bus.connection.until(lambda state: not state.connected)
     with pytest.raises(ServiceUnreachable):
         await bus.publish(SUBJECT, b"0", message_id="m", deadline=timedelta(milliseconds=50))
-    waiting = asyncio.create_task(publish(bus, 1))
-    await asyncio.sleep(0)
+    waiting = await under_way(publish(bus, 1))
     await world.start()
     assert (await waiting).duplicate is False
 
@@ -200,8 +200,7 @@ async def test_closing_leaves_no_task_and_no_socket(world: World) -> None:
     listener = asyncio.create_task(anext(bells, None))
     await publish(bus, 1)
     assert isinstance(await reader, StoredMessage)
-    reader = asyncio.create_task(anext(following, None))
-    await asyncio.sleep(0)
+    reader = await under_way(anext(following, None))
     await bus.close()
     assert await reader is None and await listener is None
     assert asyncio.all_tasks() == tasks
@@ -217,11 +216,7 @@ async def test_closing_during_an_outage_is_quick_and_leaves_nothing(world: World
     following = bus.follow((SUBJECT,), after=None)
     await world.stop()
     await bus.connection.until(lambda state: not state.connected)
-    waiting = [
-        asyncio.create_task(anext(following, None)),
-        asyncio.create_task(publish(bus, 1)),
-    ]
-    await asyncio.sleep(0)
+    waiting = [await under_way(anext(following, None)), await under_way(publish(bus, 1))]
     async with asyncio.timeout(2):
         await bus.close()
         ended = await asyncio.gather(*waiting, return_exceptions=True)

@@ -12,6 +12,7 @@ from heddle_bus import subjects
 from heddle_bus.port import Acknowledgement, Bus, Following, Gap, GapReason, Progress, Publication, StoredMessage
 from heddle_core.errors import InvalidField, RequestTooLarge, ServiceUnreachable
 from tests.kit.nats import SMALL_SERVER, World, bus_world
+from tests.kit.tasks import under_way
 
 SOON = timedelta(seconds=10)
 SUBJECT = subjects.thread_event("acme", "t1", "RunStarted")
@@ -136,8 +137,7 @@ async def test_queues_wait_out_an_outage_within_their_deadline(world: World) -> 
     await bus.connection.until(lambda state: not state.connected)
     (came,) = await bus.publish_in_order([queue_of("t1", range(2))], deadline=timedelta(milliseconds=50))
     assert came.stored == 0 and isinstance(came.fault, ServiceUnreachable)
-    waiting = asyncio.create_task(bus.publish_in_order([queue_of("t1", range(2))], deadline=SOON))
-    await asyncio.sleep(0)
+    waiting = await under_way(bus.publish_in_order([queue_of("t1", range(2))], deadline=SOON))
     await world.start()
     (came,) = await waiting
     assert came.stored == 2 and came.fault is None
@@ -182,7 +182,7 @@ async def test_a_cancelled_wait_loses_nothing(bus: Bus) -> None:
         for number in range(20):
             waiting = asyncio.create_task(stored(following, 1))
             for _ in range(number % 5):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # a turn of the loop, so that the reader is cancelled at each of its steps
             waiting.cancel()
             await asyncio.wait([waiting])
             if not waiting.cancelled():
@@ -197,8 +197,7 @@ async def test_closing_a_following_ends_its_waiting_reader(bus: Bus) -> None:
     waiting = asyncio.create_task(anext(following, None))
     await publish(bus, 1)
     assert isinstance(await waiting, StoredMessage)
-    waiting = asyncio.create_task(anext(following, None))
-    await asyncio.sleep(0)
+    waiting = await under_way(anext(following, None))
     await following.close()
     async with asyncio.timeout(SOON.total_seconds()):
         assert await waiting is None

@@ -27,6 +27,7 @@ from tests.kit.databases import (
     together,
     wait_for,
 )
+from tests.kit.tasks import under_way
 
 CHILD_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
@@ -157,8 +158,7 @@ async def test_on_commit_is_called_in_commit_order_before_any_caller_resumes(dat
 
     gate = Gate(database)
     await gate.closed()
-    waiting = [asyncio.ensure_future(write(number)) for number in range(5)]
-    await asyncio.sleep(0)
+    waiting = [await under_way(write(number)) for number in range(5)]
     await gate.open()
     await asyncio.gather(*waiting)
     assert seen == [f"committed {number}" for number in range(5)] + ["resumed"] * 5
@@ -182,8 +182,7 @@ async def test_a_cancelled_caller_stops_waiting_and_its_operation_happens(databa
     committed: list[int] = []
     gate = Gate(database)
     await gate.closed()
-    caller = asyncio.ensure_future(database.write(insert(1), committed.append))
-    await asyncio.sleep(0)
+    caller = await under_way(database.write(insert(1), committed.append))
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
@@ -238,8 +237,7 @@ async def test_a_full_queue_refuses_at_once_and_takes_more_when_it_has_drained(e
     await database.write(create)
     gate = Gate(database)
     await gate.closed()
-    waiting = asyncio.ensure_future(database.write(insert(1)))
-    await asyncio.sleep(0)
+    waiting = await under_way(database.write(insert(1)))
     with pytest.raises(Overloaded):
         await database.write(insert(2))
     await gate.open()

@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from heddle_client.values import AssetReference, Bounds, InlineData, Json, Text, Usage
+from heddle_client.values import AssetReference, Bounds, InlineData, Json, Text
+from heddle_core.changes import Changes
 from heddle_core.clock import ManualClock, Micros
 from heddle_core.errors import Conflict, InvalidField, RequestIdReused
+from heddle_core.requests import RequestKey
+from heddle_core.usage import Usage
 from heddle_database.migrations import migrate
 from heddle_database.port import Database
 from heddle_database.postgres import PostgresDatabase
 from heddle_database.sqlite import SqliteDatabase
-from heddle_spawn.database_wiring import MIGRATIONS
-from heddle_spawn.facade.changes import Changes
-from heddle_spawn.facade.ports import ListSpawns, RequestKey
+from heddle_spawn.facade.ports import ListSpawns
 from heddle_spawn.rules.spawns import (
     CancelPolicy,
     FanIn,
@@ -33,6 +34,7 @@ from heddle_spawn.rules.spawns import (
 )
 from heddle_spawn.rules.states import GroupState, SpawnState, Stop, Told
 from heddle_spawn.store.store import Store
+from heddle_spawn.wiring import MIGRATIONS
 from tests.kit.postgres import shared_server
 from tests.kit.spawn_values import HERE, spawn_of, spec_of
 

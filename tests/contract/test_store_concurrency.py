@@ -17,12 +17,12 @@ from heddle.runtime.v1.event_pb2 import ThreadEvent
 from heddle_core.errors import IllegalTransition, InputAlreadyResolved, StaleFence, ThreadBusy
 from heddle_core.faults import HeddleError
 from heddle_core.ids import CallId, InputId, MessageId, RunId, StepId, ThreadId, WorkerId
+from heddle_core.usage import Usage
 from heddle_runtime.runs.claim import Claim
 from heddle_runtime.runs.content import Text
 from heddle_runtime.runs.inputs import InputKind
 from heddle_runtime.runs.run import CancelCause, RunResult
 from heddle_runtime.runs.turn import ConflictPolicy
-from heddle_runtime.runs.usage import Usage
 from heddle_runtime.threads.append import Appended, CancelledMeanwhile
 from heddle_runtime.threads.fold_codec import encode
 from tests.kit.stores import ACME, GRACE, SHOPS, Owner, Shop

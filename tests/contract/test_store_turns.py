@@ -21,13 +21,14 @@ from heddle_core.errors import (
     ThreadNotFound,
 )
 from heddle_core.ids import PrincipalId, TenantId
+from heddle_core.usage import MicroUsd, Usage
 from heddle_runtime.facade.commands import Caller, Disposition
 from heddle_runtime.runs.content import Actor, Text
 from heddle_runtime.runs.inputs import InputKind
 from heddle_runtime.runs.run import CancelCause
 from heddle_runtime.runs.state import RunState
 from heddle_runtime.runs.turn import ConflictPolicy
-from heddle_runtime.runs.usage import Limits, MicroUsd, Usage
+from heddle_runtime.runs.usage import Limits
 from heddle_runtime.threads.events import RunCancelled
 from heddle_runtime.threads.fold_codec import encode
 from tests.kit.stores import ACME, SHOPS, WORKER, Owner, Shop

@@ -10,12 +10,12 @@ import pytest_asyncio
 import heddle_runtime.threads.events as e
 from heddle_core.errors import RequestCancelled, RequestIdReused, RunNotFound, StaleFence, ThreadNotFound
 from heddle_core.ids import CallId, InputId, MessageId, RequestId, StepId, ThreadId
+from heddle_core.usage import MicroUsd, Usage
 from heddle_runtime.facade.commands import RedactMessage, RequestKey
 from heddle_runtime.runs.content import Text
 from heddle_runtime.runs.run import CancelCause
 from heddle_runtime.runs.state import InputState, RunState
 from heddle_runtime.runs.turn import ConflictPolicy
-from heddle_runtime.runs.usage import MicroUsd, Usage
 from heddle_runtime.store.reads import nearest_snapshot
 from heddle_runtime.store.thread_store import ThreadStore
 from heddle_runtime.threads.append import Appended, CancelledMeanwhile, Overtaken

@@ -14,6 +14,7 @@ from typing import Any
 
 import heddle_runtime.threads.events as e
 from heddle_core.ids import CallId, InputId, MessageId, RequestId, StepId, ThreadId
+from heddle_core.usage import MicroUsd, Usage
 from heddle_database.dump import dump
 from heddle_runtime.facade.commands import CreateThread, ForkThread, RedactMessage, RequestKey, UpdateThread
 from heddle_runtime.facade.retention import RetentionPolicy
@@ -23,7 +24,6 @@ from heddle_runtime.runs.content import Text
 from heddle_runtime.runs.inputs import ApprovalScope, InputAnswer, InputDecision, InputKind
 from heddle_runtime.runs.run import CancelCause, FailureReason, RunFailure, RunResult
 from heddle_runtime.runs.turn import ConflictPolicy
-from heddle_runtime.runs.usage import MicroUsd, Usage
 from heddle_runtime.store.retention import LogRetention
 from heddle_runtime.store.store import Store
 from heddle_runtime.store.thread_store import ThreadStore

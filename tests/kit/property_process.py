@@ -5,11 +5,11 @@ import json
 import os
 import select
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.kit.line_process import LineProcess
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,32 +23,15 @@ class Zygote:
     def __init__(self) -> None:
         paths = os.pathsep.join([str(ROOT), str(ROOT / "libs"), str(ROOT / "services")])
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HEDDLE_")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.kit.property_zygote"],
-            env={**environment, "PYTHONPATH": paths},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._answer() == "ready"
+        self._process = LineProcess("tests.kit.property_zygote", {**environment, "PYTHONPATH": paths})
 
     def fork(self, settings: Mapping[str, str], said: Path, log: Path) -> int:
         """Start a server; its process id. It waits until somebody reads from the pipe `said`."""
-        asked = {"settings": dict(settings), "said": str(said), "log": str(log)}
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        return int(self._answer())
+        return int(self._process.ask({"settings": dict(settings), "said": str(said), "log": str(log)}))
 
     def close(self) -> None:
         """End it; servers that it has forked live on."""
-        self._process.communicate(timeout=_WITHIN)
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the zygote has ended: its own error stands above"
-        return line.strip()
+        self._process.close(_WITHIN)
 
 
 class ServerProcess:

@@ -10,7 +10,7 @@ from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 from hypothesis import strategies as st
 
 from heddle_core.clock import Micros
-from heddle_runtime.runs.usage import MicroUsd
+from heddle_core.usage import MicroUsd
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 NUMBERS = st.integers(0, 2**31 - 1)

@@ -39,6 +39,7 @@ class WatchedRows(DatabaseRelayStore):
         self.marks = Observed(0)
         self.shards = Observed(0)
         self.left = Observed(0)
+        self.backlogs = Observed(0)
         self.reads = 0
 
     async def leave(self, worker_id: WorkerId) -> None:
@@ -54,6 +55,11 @@ class WatchedRows(DatabaseRelayStore):
         refused = await super().mark(worker_id, marks, stream)
         self.marks.set(self.marks.value + 1)
         return refused
+
+    async def read_backlog(self, after: ThreadKey | None, limit: int) -> list[tuple[ThreadKey, int]]:
+        page = await super().read_backlog(after, limit)
+        self.backlogs.set(self.backlogs.value + 1)
+        return page
 
     async def read_facts(self, wanted: Mapping[ThreadKey, int], most_each: int, most_bytes: int) -> list[Facts]:
         self.reads += 1

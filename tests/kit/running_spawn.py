@@ -60,6 +60,10 @@ class Family:
             raise AssertionError(await self._standing(run_id)) from None
         return await self.house.run(run_id)
 
+    async def delegated(self, text: str = "delegate", **fields: Any) -> Run:
+        """A turn of the parent's agent from its start to its end."""
+        return await self.ended((await self.lead(text, wait=0, **fields)).run_id)
+
     async def _standing(self, run_id: str) -> str:
         """How a run that did not end stands, with its thread and its children."""
         run = await self.house.run(run_id)

@@ -12,6 +12,7 @@ from heddle_client.stubs import RuntimeStubs
 from heddle_core.clock import SystemClock
 from heddle_core.errors import ModelNotFound
 from heddle_core.ids import Ids, MessageId, PrincipalId, RequestId, RunId, TenantId, ThreadId, TimeOrderedIds, WorkerId
+from heddle_core.usage import Usage
 from heddle_database.migrations import Migrations, migrate
 from heddle_database.sqlite import SqliteDatabase
 from heddle_grpc.channel import open_channel
@@ -39,7 +40,6 @@ from heddle_runtime.runs.inputs import InputKind, InputRequest
 from heddle_runtime.runs.run import CancelCause, FinishReason, Run, RunFailure, RunResult
 from heddle_runtime.runs.state import InputState
 from heddle_runtime.runs.turn import AgentReference, ConflictPolicy, ParentReference, Turn
-from heddle_runtime.runs.usage import Usage
 from heddle_runtime.store.agents import AgentStore
 from heddle_runtime.store.run_store import RunStore
 from heddle_runtime.store.store import Store

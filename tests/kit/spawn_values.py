@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from heddle_client.values import Bounds, RunState, RunView, Text, Usage
+from heddle_client.values import Bounds, RunState, RunView, Text
 from heddle_core.clock import Micros
-from heddle_spawn.rules.spawns import Creator, Group, GroupSpec, Origin, Spawn, SpawnSpec
+from heddle_core.requests import Creator
+from heddle_core.usage import Usage
+from heddle_spawn.rules.spawns import Group, GroupSpec, Origin, Spawn, SpawnSpec
 from heddle_spawn.rules.states import SpawnState
 
 ADA = Creator("acme", "ada")

@@ -22,6 +22,7 @@ from heddle_core.ids import (
     ThreadId,
     WorkerId,
 )
+from heddle_core.usage import Usage
 from heddle_database.migrations import migrate
 from heddle_database.port import Database
 from heddle_database.postgres import PostgresDatabase
@@ -34,7 +35,7 @@ from heddle_runtime.runs.inputs import InputAnswer, InputKind, InputRequest
 from heddle_runtime.runs.run import FailureReason, Run, RunFailure, RunResult
 from heddle_runtime.runs.state import InputState
 from heddle_runtime.runs.turn import AgentReference, ConflictPolicy, ParentReference, Turn
-from heddle_runtime.runs.usage import Limits, Usage
+from heddle_runtime.runs.usage import Limits
 from heddle_runtime.store.store import Store
 from heddle_runtime.threads.append import Appended, AppendOutcome, OwnerAppend
 from heddle_runtime.wiring.database import MIGRATIONS

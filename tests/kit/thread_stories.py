@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 import heddle_runtime.threads.events as e
 from heddle_core.clock import Micros
 from heddle_core.ids import CallId, InputId, MessageId, PrincipalId, RequestId, RunId, StepId, ThreadId, WorkerId
+from heddle_core.usage import MicroUsd, Usage
 from heddle_runtime.runs.content import Actor, Text
 from heddle_runtime.runs.inputs import ApprovalScope, InputAnswer, InputKind, InputRequest
 from heddle_runtime.runs.run import CancelCause, FailureReason, RunFailure, RunResult
 from heddle_runtime.runs.state import InputState, RunState
 from heddle_runtime.runs.turn import AgentReference, Turn
-from heddle_runtime.runs.usage import Limits, MicroUsd, Usage
+from heddle_runtime.runs.usage import Limits
 from heddle_runtime.threads.fold import apply
 from heddle_runtime.threads.settings import ThreadSettings
 from heddle_runtime.threads.state import RunFold, ThreadFold

@@ -14,6 +14,7 @@ import heddle_runtime.threads.events as e
 from heddle_core.clock import SystemClock
 from heddle_core.errors import AgentNotFound, CannotServe, StoreUnavailable
 from heddle_core.ids import CountingIds, TenantId, ThreadId, WorkerId
+from heddle_core.usage import MicroUsd
 from heddle_runtime.lanes.lanes import Lanes, LaneSettings
 from heddle_runtime.lanes.lease import Lease
 from heddle_runtime.lanes.live_log import LiveLog
@@ -25,7 +26,7 @@ from heddle_runtime.runs.agent import AgentSpec
 from heddle_runtime.runs.claim import Claim
 from heddle_runtime.runs.run import FailureReason
 from heddle_runtime.runs.state import RunState
-from heddle_runtime.runs.usage import Limits, MicroUsd
+from heddle_runtime.runs.usage import Limits
 from heddle_runtime.threads.append import AppendOutcome, OwnerAppend
 from heddle_runtime.threads.fold_codec import encode
 from heddle_runtime.threads.follow import Followers

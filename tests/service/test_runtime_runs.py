@@ -24,11 +24,11 @@ from heddle_core.errors import (
     RunNotFound,
 )
 from heddle_core.ids import PrincipalId, RequestId, TenantId, ThreadId
+from heddle_core.usage import MicroUsd, Usage
 from heddle_runtime.facade.commands import Caller, RedactMessage, RequestKey, ResolveInput
 from heddle_runtime.runs.content import Actor, Text
 from heddle_runtime.runs.inputs import InputAnswer
 from heddle_runtime.runs.run import FailureReason, RunFailure
-from heddle_runtime.runs.usage import MicroUsd, Usage
 from tests.kit.runtime_services import ACME, WORKER, Office, new_id, serving
 
 pytestmark = pytest.mark.timeout(60)

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from heddle_client.values import UNBOUNDED, FactPage, Forecast, NewTurn, Parts, RunState, RunView, Text
+from heddle_core.changes import Changes
 from heddle_core.clock import ManualClock, Micros
 from heddle_core.errors import (
     AgentNotFound,
@@ -24,12 +25,12 @@ from heddle_core.errors import (
 from heddle_core.faults import HeddleError
 from heddle_database.migrations import migrate
 from heddle_database.sqlite import SqliteDatabase
-from heddle_spawn.database_wiring import MIGRATIONS
 from heddle_spawn.facade.attending import REVISED_AFTER, Attending
-from heddle_spawn.facade.changes import Changes
+from heddle_spawn.facade.steps import Agenda
 from heddle_spawn.rules.spawns import Spawn, SpawnResult, Waiter
 from heddle_spawn.rules.states import SpawnState, Stop, Told
 from heddle_spawn.store.store import Store
+from heddle_spawn.wiring import MIGRATIONS
 from tests.kit.spawn_values import HERE, run_of, spawn_of
 
 SWEEP = timedelta(seconds=10)
@@ -142,7 +143,7 @@ async def opened(tmp_path: Path) -> AsyncGenerator[Ward]:
         return turn.request_id.encode()
 
     try:
-        yield Ward(Attending(store, lambda _: runs, prepare, clock, SWEEP), store, clock, runs, turns)
+        yield Ward(Attending(store, lambda _: runs, prepare, clock, Agenda(clock, SWEEP)), store, clock, runs, turns)
     finally:
         await database.close()
 

@@ -35,8 +35,7 @@ turns:
 
 async def test_a_parent_waits_for_its_child_and_reads_its_result(tmp_path: Path) -> None:
     async with family(tmp_path, ONE) as here:
-        run = await here.lead("delegate this", wait=0)
-        run = await here.ended(run.run_id)
+        run = await here.delegated("delegate this")
         assert run.state == RunState.RUN_STATE_COMPLETED
         assert run.result.parts[0].text == "It said: Light as a feather. (COMPLETED)"
         (child,) = await here.children(run.run_id)
@@ -72,7 +71,7 @@ turns:
 
 async def test_two_calls_of_one_step_start_two_children_and_the_step_waits_for_both(tmp_path: Path) -> None:
     async with family(tmp_path, TWO) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         assert run.result.parts[0].text == "Both: right is done"
         children = await here.children(run.run_id)
         assert [child.spec.agent_id for child in children] == ["worker", "second"]
@@ -110,7 +109,7 @@ turns:
 async def test_the_children_of_a_group_are_told_in_the_order_in_which_they_were_asked_for(tmp_path: Path) -> None:
     children = "[{agent: worker, task: one}, {agent: second, task: two}, {agent: third, task: three}]"
     async with family(tmp_path, group(f"{{children: {children}}}")) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         told = told_by(run)
         assert told["state"] == "COMPLETED"
         assert [each["result"] for each in told["children"]] == ["one is done", "two is done", "three is done"]
@@ -122,7 +121,7 @@ async def test_the_children_of_a_group_are_told_in_the_order_in_which_they_were_
 async def test_a_stage_begins_when_the_one_before_has_ended_and_is_told_its_results(tmp_path: Path) -> None:
     stages = "[[{agent: worker, task: one}, {agent: second, task: two}], [{agent: third, task: sum}]]"
     async with family(tmp_path, group(f"{{stages: {stages}}}")) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         told = told_by(run)
         assert [each["agent"] for each in told["children"]] == ["worker", "second", "third"]
         one, two, last = await here.children(run.run_id)
@@ -137,7 +136,7 @@ async def test_a_stage_begins_when_the_one_before_has_ended_and_is_told_its_resu
 async def test_any_one_child_is_enough_and_the_others_are_cancelled(tmp_path: Path) -> None:
     children = "[{agent: worker, task: hang}, {agent: second, task: quick}, {agent: third, task: hang}]"
     async with family(tmp_path, group(f"{{children: {children}, wait_for: any}}")) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         told = told_by(run)
         assert told["state"] == "COMPLETED"
         assert [each["state"] for each in told["children"]] == ["CANCELLED", "COMPLETED", "CANCELLED"]
@@ -148,7 +147,7 @@ async def test_any_one_child_is_enough_and_the_others_are_cancelled(tmp_path: Pa
 async def test_the_first_two_of_three_are_enough(tmp_path: Path) -> None:
     children = "[{agent: worker, task: a}, {agent: second, task: hang}, {agent: third, task: c}]"
     async with family(tmp_path, group(f"{{children: {children}, wait_for: first, count: 2}}")) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         told = told_by(run)
         assert [each["state"] for each in told["children"]] == ["COMPLETED", "CANCELLED", "COMPLETED"]
 
@@ -156,7 +155,7 @@ async def test_the_first_two_of_three_are_enough(tmp_path: Path) -> None:
 async def test_a_failed_stage_ends_a_group_that_was_to_stop_then(tmp_path: Path) -> None:
     stages = "[[{agent: worker, task: fail}, {agent: second, task: b}], [{agent: third, task: c}]]"
     async with family(tmp_path, group(f"{{stages: {stages}, stop_on_failure: true}}")) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         told = told_by(run)
         assert told["state"] == "FAILED"
         assert [each["state"] for each in told["children"]] == ["FAILED", "COMPLETED", "CANCELLED"]
@@ -215,7 +214,7 @@ async def test_a_cancelled_child_ends_and_its_parent_goes_on(tmp_path: Path) -> 
 
 async def test_a_child_that_takes_too_long_is_stopped_and_its_parent_told(tmp_path: Path) -> None:
     async with family(tmp_path, hangs(1)) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         assert told_by(run)["state"] == "TIMED_OUT"
         assert told_by(run)["failure"]["reason"] == "DEADLINE_PASSED"
         (child,) = await here.runs_under(run.run_id)
@@ -305,7 +304,7 @@ def deep(names: list[str]) -> str:
 async def test_a_fourth_level_is_refused_with_a_remedy_that_the_model_reads(tmp_path: Path) -> None:
     names = ["worker", "second", "third", "fourth"]
     async with family(tmp_path, deep(names), agents=names) as here:
-        run = await here.ended((await here.lead("level 0", wait=0)).run_id)
+        run = await here.delegated("level 0")
         assert "DEPTH_EXCEEDED" in run.result.parts[0].text
         assert "let the parent do this itself" in run.result.parts[0].text
         tree = await here.spawns.GetSpawnTree(GetSpawnTreeRequest(run_id=run.run_id))
@@ -323,14 +322,14 @@ async def test_a_fourth_level_is_refused_with_a_remedy_that_the_model_reads(tmp_
 
 async def test_an_agent_that_would_delegate_to_itself_over_others_is_refused(tmp_path: Path) -> None:
     async with family(tmp_path, deep(["worker", "second", "worker"])) as here:
-        run = await here.ended((await here.lead("level 0", wait=0)).run_id)
+        run = await here.delegated("level 0")
         assert "lead > worker > second > worker" in run.result.parts[0].text
 
 
 async def test_more_children_than_the_bound_are_refused_as_a_group(tmp_path: Path) -> None:
     children = ", ".join("{agent: worker, task: a}" for _ in range(9))
     async with family(tmp_path, group(f"{{children: [{children}]}}")) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         told = told_by(run)
         assert told["error"] == "INVALID_FIELD"
         assert "1 to 8 children" in told["message"]
@@ -340,7 +339,7 @@ async def test_more_children_than_the_bound_are_refused_as_a_group(tmp_path: Pat
 async def test_children_share_what_their_parent_has_left_and_the_tree_stays_within_it(tmp_path: Path) -> None:
     children = "[{agent: worker, task: a}, {agent: second, task: b}]"
     async with family(tmp_path, group(f"{{children: {children}}}"), lead_limits=Limits(tokens=30_000)) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         assert told_by(run)["state"] == "COMPLETED"
         below = await here.runs_under(run.run_id)
         granted = [each.limits.tokens for each in below]
@@ -357,7 +356,7 @@ async def test_children_share_what_their_parent_has_left_and_the_tree_stays_with
 
 async def test_a_child_is_never_given_a_tool_that_its_parent_lacks(tmp_path: Path) -> None:
     async with family(tmp_path, ONE) as here:
-        run = await here.ended((await here.lead("delegate this", wait=0, allowed_tools=["spawn_agent"])).run_id)
+        run = await here.delegated("delegate this", allowed_tools=["spawn_agent"])
         (child,) = await here.children(run.run_id)
         (asked,) = payloads(await here.house.events(child.thread_id), "turn_requested")
         assert list(asked.turn.allowed_tools) == ["spawn/spawn_agent"]
@@ -378,7 +377,7 @@ turns:
 
 async def test_an_asset_is_refused_with_its_reason_while_nobody_makes_that_kind(tmp_path: Path) -> None:
     async with family(tmp_path, ASSET) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         told = told_by(run)
         assert told["error"] == "NOT_SERVED"
         assert "no pipeline is configured" in told["message"]
@@ -386,7 +385,7 @@ async def test_an_asset_is_refused_with_its_reason_while_nobody_makes_that_kind(
 
 async def test_an_asset_comes_from_the_agent_that_makes_that_kind(tmp_path: Path) -> None:
     async with family(tmp_path, ASSET, settings={"assets": {"image": "worker"}}) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         assert told_by(run)["result"] == "a picture"
         (child,) = await here.children(run.run_id)
         assert child.spec.wanted_asset == WantedAsset.WANTED_ASSET_IMAGE

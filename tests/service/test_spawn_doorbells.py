@@ -72,7 +72,7 @@ async def rung(folder: Path, server: NatsServer, **settings: Any) -> AsyncGenera
 
 async def test_a_child_that_moves_rings(tmp_path: Path) -> None:
     async with nats_server(tmp_path / "nats") as server, rung(tmp_path, server) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         assert run.result.parts[0].text == "COMPLETED"
 
 
@@ -80,7 +80,7 @@ async def test_without_nats_and_without_watching_the_sweep_finds_what_has_ended(
     often = timedelta(seconds=1)
     async with nats_server(tmp_path / "nats") as server, rung(tmp_path, server, sweep_every=often) as here:
         await server.stop()
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         assert run.result.parts[0].text == "COMPLETED"
 
 
@@ -99,7 +99,7 @@ async def test_a_deleted_thread_leaves_a_record_without_its_words(tmp_path: Path
 
 async def test_what_was_made_from_a_deleted_parents_thread_loses_its_words_too(tmp_path: Path) -> None:
     async with nats_server(tmp_path / "nats") as server, rung(tmp_path, server) as here:
-        run = await here.ended((await here.lead("delegate", wait=0)).run_id)
+        run = await here.delegated()
         first = (await here.children(run.run_id))[0]
         group = await here.settled(group_id=first.group_id)
         assert group.spec.stages[0].children[0].task

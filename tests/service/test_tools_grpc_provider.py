@@ -17,10 +17,10 @@ from heddle.common.v1.content_pb2 import ContentPart
 from heddle.common.v1.content_pb2 import InlineData as InlineMessage
 from heddle.tools.v1 import tool_pb2, tool_service_pb2
 from heddle_core.clock import SystemClock
+from heddle_core.usage import MicroUsd
 from heddle_grpc.settings import ChannelSettings
 from heddle_runtime.runs.content import AssetReference, InlineData, Json, Text
 from heddle_runtime.runs.stop import Stop
-from heddle_runtime.runs.usage import MicroUsd
 from heddle_runtime.tools.executor import Executor
 from heddle_runtime.tools.grpc_provider import GrpcToolProvider, connect
 from heddle_runtime.tools.outcomes import Deferred, Failed, InDoubt, Outcome, Replied, Stopped, TimedOut

@@ -16,6 +16,7 @@ from heddle_bus.port import Acknowledgement, Gap, GapReason, Message, Publicatio
 from heddle_bus.positions import resume
 from heddle_core.clock import ManualClock, Micros
 from heddle_core.errors import DeadlinePassed
+from tests.kit.tasks import under_way
 
 
 async def forget() -> None:
@@ -60,8 +61,7 @@ async def test_marks_with_nothing_between_them_become_one() -> None:
 
 async def test_a_closed_mailbox_ends_its_reader_and_takes_nothing_more() -> None:
     mailbox = Mailbox(most_messages=1, most_bytes=1000, on_close=forget)
-    waiting = asyncio.create_task(anext(mailbox, None))
-    await asyncio.sleep(0)
+    waiting = await under_way(anext(mailbox, None))
     await mailbox.close()
     mailbox.offer(Message("a", b""))
     mailbox.mark(Gap(GapReason.OVERFLOW))

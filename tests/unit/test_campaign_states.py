@@ -34,7 +34,7 @@ COMPLETED   -         -       -       -
 CYCLE = """
             CLAIM    TAKE_OVER  COMPLETE   FAIL    CANCEL     SKIP     RETRY
 DUE         RUNNING  -          -          -       CANCELLED  SKIPPED  -
-RUNNING     -        RUNNING    COMPLETED  FAILED  CANCELLED  -        -
+RUNNING     -        RUNNING    COMPLETED  FAILED  CANCELLED  SKIPPED  -
 COMPLETED   -        -          -          -       -          -        -
 FAILED      -        -          -          -       -          -        DUE
 CANCELLED   -        -          -          -       -          -        DUE

@@ -47,25 +47,25 @@ class Log:
 
 async def test_a_round_goes_through_all_threads_page_by_page() -> None:
     log = Log(5)
-    assert await Upkeep(log, ME, KEEP).round() == 15
+    assert await Upkeep(log, ME, KEEP, Random(1)).round() == 15
     assert log.trimmed == log.threads and log.purges == 1
 
 
 async def test_without_a_policy_a_round_only_ends_deletions() -> None:
     log = Log(5)
-    assert await Upkeep(log, ME, RetentionPolicy()).round() == 0
+    assert await Upkeep(log, ME, RetentionPolicy(), Random(1)).round() == 0
     assert (log.trimmed, log.purges) == ([], 1)
 
 
 async def test_only_the_eldest_worker_makes_rounds() -> None:
     log = Log(5, eldest=WorkerId("wrk_0"))
-    assert await Upkeep(log, ME, KEEP).round() == 0
+    assert await Upkeep(log, ME, KEEP, Random(1)).round() == 0
     assert (log.trimmed, log.purges) == ([], 0)
 
 
 async def test_rounds_go_on_after_trouble_and_end_with_the_block() -> None:
     log = Log(1, troubles=2)
-    async with Upkeep(log, ME, KEEP, timedelta(milliseconds=1), Random(1)).serving():
+    async with Upkeep(log, ME, KEEP, Random(1), timedelta(milliseconds=1)).serving():
         await asyncio.wait_for(log.purged.wait(), 10)
     purges = log.purges
     await asyncio.sleep(0)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.faults.checker import rows
 from tests.faults.checker.check import check
+from tests.faults.checker.rows import Run
 from tests.kit.faults_evidence import RUN, SECOND, TENANT, THREAD, Story, seen, true_story
 
 SNAPSHOT = {
@@ -97,13 +98,13 @@ def test_a_stream_that_ends_without_saying_why_is_seen() -> None:
     assert seen(story.evidence()) == {"p11_explicit"}
 
 
-def published(story: Story, *sequences: int) -> None:
+def published(story: Story, *sequences: int, epoch: int = 1) -> None:
     story.published = len(story.events)
     story.broker.append({"kind": "consumer"})
     for sequence in sequences:
         shown = story.events[sequence - 1].hash.hex()
         told = {"kind": "message", "tenant": TENANT, "thread_id": THREAD, "sequence": sequence, "hash": shown}
-        story.broker.append(told)
+        story.broker.append({**told, "epoch": str(epoch)})
 
 
 def test_events_that_come_again_are_no_violation() -> None:
@@ -122,6 +123,41 @@ def test_events_that_are_published_in_another_order_are_seen() -> None:
     story = true_story()
     published(story, 1, 3, 2, *range(3, 17))
     assert "p12_order" in seen(story.evidence())
+
+
+def redacted_story() -> Story:
+    story = true_story()
+    story.tell(rows.MESSAGE_REDACTED, (1, "m2"), run="")
+    story.tell(rows.THREAD_UPDATED, run="")
+    return story
+
+
+def test_what_stands_before_a_redaction_may_be_missing_from_the_stream() -> None:
+    story = redacted_story()
+    published(story, 1, 2, 17, 18)
+    assert check(story.evidence()) == []
+
+
+@pytest.mark.parametrize("sequences", [(*range(1, 17), 18), range(1, 18)])
+def test_a_redaction_and_what_stands_behind_it_may_not_be_missing(sequences: tuple[int, ...]) -> None:
+    story = redacted_story()
+    published(story, *sequences)
+    assert "p12_published" in seen(story.evidence())
+
+
+def test_a_gap_behind_a_redaction_is_seen() -> None:
+    story = redacted_story()
+    story.tell(rows.THREAD_UPDATED, run="")
+    published(story, *range(1, 18), 19, 18, 19)
+    assert "p12_order" in seen(story.evidence())
+
+
+def test_a_new_epoch_goes_on_behind_the_copy_and_what_was_lost_with_the_old_one_does_not_count() -> None:
+    story = true_story()
+    published(story, *range(1, 11))
+    story.broker.append({**story.broker[-1], "sequence": 11, "hash": "of an event that is no more"})
+    published(story, *range(11, 17), epoch=2)
+    assert check(story.evidence()) == []
 
 
 def test_an_event_that_was_published_and_is_not_in_the_log_is_seen() -> None:
@@ -149,9 +185,17 @@ def test_a_cancel_that_takes_eleven_seconds_is_seen() -> None:
 
 
 def test_the_seconds_of_a_cancel_begin_again_when_the_next_owner_is_killed() -> None:
-    story = cancelled(Story(), seconds=11)
+    assert "p13_in_time" not in seen(killed_at_six(cancelled(Story(), seconds=11), owners=2).evidence())
+
+
+def test_a_kill_gives_no_more_seconds_to_a_cancelled_run_whose_owner_lives() -> None:
+    assert "p13_in_time" in seen(killed_at_six(cancelled(Story(), seconds=11), owners=1).evidence())
+
+
+def killed_at_six(story: Story, owners: int) -> Story:
+    story.runs.append(Run(TENANT, RUN, THREAD, rows.CANCELLED, owners, owners, 1, 0))
     story.supervisor += [{"kind": "down", "at": 6.0, "node": "n"}, {"kind": "up", "at": 6.1, "node": "n"}]
-    assert "p13_in_time" not in seen(story.evidence())
+    return story
 
 
 def test_an_input_that_is_resolved_twice_is_seen() -> None:

@@ -4,8 +4,8 @@ import json
 import logging
 import sys
 
+from heddle_core.json_logs import JsonLines
 from heddle_core.log_lines import LogLines
-from heddle_runtime.logs import JsonLines
 from tests.kit.log_capture import capture_logs
 
 

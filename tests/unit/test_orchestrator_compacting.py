@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import heddle_runtime.threads.events as e
 from heddle_core.clock import ManualClock
 from heddle_core.ids import CallId, MessageId, StepId
+from heddle_core.usage import MicroUsd
 from heddle_runtime.models.port import (
     FaultKind,
     FinishReason,
@@ -36,7 +37,6 @@ from heddle_runtime.orchestrator.prompt import window
 from heddle_runtime.runs import run as runs
 from heddle_runtime.runs.content import Text
 from heddle_runtime.runs.stop import Stop
-from heddle_runtime.runs.usage import MicroUsd
 from heddle_runtime.threads.fold import fold
 from heddle_runtime.threads.state import Exchange, ThreadFold
 from heddle_runtime.tools.schema import Schemas

@@ -7,6 +7,7 @@ import pytest
 import heddle_runtime.threads.events as e
 from heddle_core.clock import Micros
 from heddle_core.ids import InputId, MessageId, RequestId, RunId, ThreadId, WorkerId
+from heddle_core.usage import MicroUsd, Usage
 from heddle_runtime.orchestrator.decisions import Ask, Compact, Complete, Dispatch, Fail, Record, Settle, Wait
 from heddle_runtime.orchestrator.foresight import foresee
 from heddle_runtime.orchestrator.opening import opening
@@ -17,7 +18,7 @@ from heddle_runtime.runs.inputs import InputAnswer, InputDecision, InputKind
 from heddle_runtime.runs.run import CancelCause, FailureReason
 from heddle_runtime.runs.state import InputState
 from heddle_runtime.runs.turn import AgentReference, Turn, TurnMode
-from heddle_runtime.runs.usage import Limits, MicroUsd, Usage
+from heddle_runtime.runs.usage import Limits
 from tests.kit.decisions import NOW, TOOLS, called, decided, ended, failure_of, sent
 from tests.kit.setups import setup_of
 from tests.kit.thread_facts import RUN, asked, completed, more, requested, said, started, step, stepped, tell

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from heddle.runtime.v1 import input_pb2, run_pb2
-from heddle_runtime.runs.state import InputState, NoTransition, RunState, Transition, advance
+from heddle_core.states import NoTransition
+from heddle_runtime.runs.state import InputState, RunState, Transition, advance
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from heddle_runtime.runs.stop import Stop, following
+from tests.kit.tasks import under_way
 
 
 async def test_a_stop_ends_what_is_waited_for_and_the_run_goes_on_behind_it() -> None:
@@ -55,8 +56,7 @@ async def test_one_stop_ends_several_waits() -> None:
             await asyncio.Event().wait()
         return waiting.cut
 
-    waits = [asyncio.ensure_future(wait()) for _ in range(3)]
-    await asyncio.sleep(0)
+    waits = [await under_way(wait()) for _ in range(3)]
     stop.set()
     assert await asyncio.gather(*waits) == [True, True, True]
 
@@ -66,8 +66,7 @@ async def test_errors_and_cancels_from_elsewhere_pass_through() -> None:
     with pytest.raises(TimeoutError, match="its own"):
         async with stop.within(30):
             raise TimeoutError("its own")
-    task = asyncio.ensure_future(_forever(stop))
-    await asyncio.sleep(0)
+    task = await under_way(_forever(stop))
     task.cancel()
     stop.set()
     with pytest.raises(asyncio.CancelledError):

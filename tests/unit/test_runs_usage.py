@@ -5,7 +5,8 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heddle_runtime.runs.usage import NOTHING, Exhausted, Limits, MicroUsd, Usage, exhausted
+from heddle_core.usage import NOTHING, MicroUsd, Usage
+from heddle_runtime.runs.usage import Exhausted, Limits, exhausted
 
 amounts = st.integers(0, 10**12)
 usages = st.builds(Usage, amounts, amounts, amounts, amounts, amounts, amounts, amounts.map(MicroUsd))

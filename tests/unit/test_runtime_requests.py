@@ -20,11 +20,13 @@ from heddle.runtime.v1.thread_service_pb2 import (
 from heddle.runtime.v1.turn_pb2 import Limits, Turn
 from heddle_core.errors import InvalidField
 from heddle_core.ids import TenantId
+from heddle_grpc.fingerprints import fingerprint
+from heddle_grpc.masks import fields_named
+from heddle_grpc.paging import ANSWER_BYTES, order_asked
 from heddle_runtime.codec.cuts import cut
 from heddle_runtime.facade.page_commands import Listing
-from heddle_runtime.rpc.masks import fields_named
-from heddle_runtime.rpc.paging import ANSWER_BYTES, order_asked, page_asked, page_given
-from heddle_runtime.rpc.requests import fingerprint, request_key
+from heddle_runtime.rpc.paging import page_asked, page_given
+from heddle_runtime.rpc.requests import request_key
 
 ACME = TenantId("acme")
 

@@ -5,17 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from heddle_client.values import (
-    AssetReference,
-    CancelCause,
-    Json,
-    RunFact,
-    RunState,
-    RunView,
-    Text,
-    Usage,
-)
+from heddle_client.values import AssetReference, CancelCause, Json, RunFact, RunState, RunView, Text
 from heddle_core.clock import Micros
+from heddle_core.usage import MicroUsd, Usage
 from heddle_spawn.rules.ends import end_of_run
 from heddle_spawn.rules.progress import group_report, progress_after, spawn_report
 from heddle_spawn.rules.results import MOST_TEXT, group_answer, notes_of, spawn_answer
@@ -83,7 +75,7 @@ def test_a_group_tells_how_many_have_ended_and_what_the_others_do() -> None:
 def test_a_parent_reads_text_json_and_attachments_of_its_child() -> None:
     picture = AssetReference("ast_1", "image/png")
     result = SpawnResult((Text("a"), Json('{"b":1}'), picture), structured_json='{"b":1}', tool_calls=2)
-    done = spawn_of(state=C, result=result, usage=Usage(3, 4, cost_micro_usd=5), thread_id="thr_2")
+    done = spawn_of(state=C, result=result, usage=Usage(3, 4, cost=MicroUsd(5)), thread_id="thr_2")
     parts, is_error = spawn_answer(done)
     assert not is_error
     assert parts[1:] == (picture,)

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heddle_client.values import (
-    Bounds,
-    Usage,
-)
+from heddle_client.values import Bounds
 from heddle_core.errors import (
     BudgetExceeded,
 )
+from heddle_core.states import NoTransition
+from heddle_core.usage import MicroUsd, Usage
 from heddle_spawn.rules import names
 from heddle_spawn.rules.budgets import filled, require_left, share
 from heddle_spawn.rules.fan_in import Verdict, judge
@@ -25,7 +24,6 @@ from heddle_spawn.rules.states import (
     TRANSITIONS,
     Change,
     GroupState,
-    NoTransition,
     SpawnState,
     Stop,
     advance,
@@ -161,4 +159,4 @@ def test_more_than_the_parent_has_left_is_refused_before_anything_is_recorded() 
     with pytest.raises(BudgetExceeded, match="has 40 left of tokens, and 41 was asked"):
         require_left(parent, Bounds(tokens=41))
     with pytest.raises(BudgetExceeded):
-        require_left(run_of(limits=Bounds(cost_micro_usd=5), usage=Usage(cost_micro_usd=9)), None)
+        require_left(run_of(limits=Bounds(cost_micro_usd=5), usage=Usage(cost=MicroUsd(9))), None)

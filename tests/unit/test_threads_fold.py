@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 import heddle_runtime.threads.events as e
 from heddle_core.clock import Micros
 from heddle_core.ids import CallId, InputId, MessageId, RequestId, RunId, ThreadId, WorkerId
+from heddle_core.states import NoTransition
+from heddle_core.usage import MicroUsd, Usage
 from heddle_runtime.runs.content import InlineData, Text
 from heddle_runtime.runs.inputs import ApprovalScope, InputAnswer, InputKind
 from heddle_runtime.runs.run import CancelCause, FinishReason
-from heddle_runtime.runs.state import InputState, NoTransition, RunState
+from heddle_runtime.runs.state import InputState, RunState
 from heddle_runtime.runs.turn import Turn
-from heddle_runtime.runs.usage import Limits, MicroUsd, Usage
+from heddle_runtime.runs.usage import Limits
 from heddle_runtime.threads.fold import OutOfOrder, fold
 from heddle_runtime.threads.fold_codec import decode, encode
 from heddle_runtime.threads.fold_redactions import REDACTED

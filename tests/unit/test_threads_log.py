@@ -13,6 +13,7 @@ from heddle_runtime.threads.fold_codec import decode, encode
 from heddle_runtime.threads.log import Committed, ThreadLog
 from heddle_runtime.threads.snapshots import Snapshots
 from heddle_runtime.threads.state import ThreadFold
+from tests.kit.tasks import under_way
 from tests.kit.thread_facts import completed, more, requested, started, tell
 from tests.kit.thread_stories import THREAD, Story
 
@@ -79,8 +80,7 @@ async def test_what_is_committed_during_a_load_is_not_missed_and_not_counted_twi
     disk = Disk(story.events[:5])
     disk.gate.clear()
     log = ThreadLog(disk)
-    loads = [asyncio.ensure_future(log.fold(ACME, THREAD)) for _ in range(3)]
-    await asyncio.sleep(0)
+    loads = [await under_way(log.fold(ACME, THREAD)) for _ in range(3)]
     log.publish(committed(story.events[3:5]))
     log.publish(committed(story.events[5:]))
     disk.gate.set()
@@ -94,8 +94,7 @@ async def test_a_thread_that_is_made_while_it_is_looked_up_is_not_set_back() -> 
     disk = Disk(story.events[:2])
     disk.gate.clear()
     log = ThreadLog(disk)
-    loading = asyncio.ensure_future(log.fold(ACME, THREAD))
-    await asyncio.sleep(0)
+    loading = await under_way(log.fold(ACME, THREAD))
     log.publish(committed(story.events[:2]))
     log.publish(committed(story.events[2:4]))
     disk.gate.set()

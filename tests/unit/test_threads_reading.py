@@ -1,6 +1,6 @@
 """A reader skips nothing of what other processes commit, and shows words only behind the facts that they follow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -33,6 +33,7 @@ class Log:
         self.events = events
         self.reads = 0
         self.deleted = False
+        self.before_bounds: Callable[[], None] = lambda: None
 
     async def read_events(
         self, tenant: TenantId, thread_id: ThreadId, after: int, limit: int, run_id: RunId = RunId("")
@@ -42,6 +43,7 @@ class Log:
         return tuple(found[:limit])
 
     async def log_bounds(self, tenant: TenantId, thread_id: ThreadId) -> tuple[int, int]:
+        self.before_bounds()
         if self.deleted:
             raise ThreadNotFound(thread_id)
         return len(self.events), 1
@@ -144,3 +146,28 @@ async def test_the_reader_of_a_deleted_thread_is_told_so() -> None:
     reader.followers.poke(*KEY, 3)
     with pytest.raises(ThreadNotFound):
         await reader.read()
+
+
+async def test_what_is_committed_while_a_hole_is_looked_at_is_not_passed_over() -> None:
+    log = Log(*facts(2))
+    reader = Reader(log, 2)
+
+    def commit() -> None:
+        log.events = tuple(facts(3))
+
+    log.before_bounds = commit
+    reader.followers.poke(*KEY, 3)
+    assert await reader.read() == [3]
+
+
+async def test_a_poke_that_comes_while_the_facts_of_others_are_passed_over_is_heard() -> None:
+    log = Log(fact(1), fact(2, BESIDE))
+    reader = Reader(log, 1, RUN)
+
+    def commit() -> None:
+        log.events = (*log.events[:2], fact(3))
+        reader.followers.poke(*KEY, 3)
+
+    log.before_bounds = commit
+    reader.followers.poke(*KEY, 2)
+    assert await reader.read() == [3]

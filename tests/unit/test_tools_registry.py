@@ -7,7 +7,7 @@ import pytest
 
 from heddle_core.clock import ManualClock
 from heddle_core.errors import AlreadyExists, InvalidField, ToolProviderNotFound
-from heddle_runtime.runs.usage import MicroUsd
+from heddle_core.usage import MicroUsd
 from heddle_runtime.tools.port import RiskClass, ToolFault, ToolFaultKind, ToolSpec
 from heddle_runtime.tools.registry import Difference, Registry
 from heddle_runtime.tools.schema import Schemas

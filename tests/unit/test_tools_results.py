@@ -3,8 +3,8 @@
 import json
 import math
 
+from heddle_core.usage import MicroUsd
 from heddle_runtime.runs.content import AssetReference, InlineData, Json, Text, plain_text
-from heddle_runtime.runs.usage import MicroUsd
 from heddle_runtime.tools.port import ToolProgress, ToolReply
 from heddle_runtime.tools.results import MOST_INLINE, MOST_TEXT, bounded, bounded_progress
 

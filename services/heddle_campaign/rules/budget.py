@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NewType
 
-MicroUsd = NewType("MicroUsd", int)
-"""Money in millionths of a US dollar."""
+from heddle_core.usage import MicroUsd
 
 
 @dataclass(frozen=True, slots=True)

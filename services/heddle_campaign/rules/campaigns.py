@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
 
-from heddle_campaign.rules.budget import MicroUsd, Quota
+from heddle_campaign.rules.budget import Quota
 from heddle_campaign.rules.due import ScheduleState
 from heddle_campaign.rules.failures import FailurePolicy
 from heddle_campaign.rules.rotation import LOOK_BACK, MOST_AGENTS, RotationTarget
 from heddle_campaign.rules.schedule import Schedule
 from heddle_campaign.rules.states import CampaignState
 from heddle_campaign.rules.triggers import SignalTrigger
-from heddle_client.values import NOTHING, Usage
 from heddle_core.clock import Micros
 from heddle_core.ids import TenantId
 from heddle_core.requests import Creator
+from heddle_core.usage import NOTHING, MicroUsd, Usage
 
 
 class PauseReason(IntEnum):

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from heddle_campaign.rules.budget import MicroUsd
 from heddle_campaign.rules.cycle_keys import CycleKey, cycle_id
 from heddle_campaign.rules.states import CycleState, TurnState
-from heddle_client.values import NOTHING, Usage
 from heddle_core.clock import Micros
+from heddle_core.usage import NOTHING, MicroUsd, Usage
 
 
 class SkipReason(IntEnum):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from heddle_campaign.rules.budget import MicroUsd
+from heddle_core.usage import MicroUsd
 
 LOOK_BACK = timedelta(days=14)
 """How far back shares are counted, unless the campaign says otherwise."""

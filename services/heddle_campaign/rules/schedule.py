@@ -8,6 +8,9 @@ from heddle_campaign.rules.recurrence import MissingTime, Recurrence, RepeatedTi
 from heddle_core.clock import Micros
 from heddle_core.ids import TenantId
 
+START_UNSAID = Micros(0)
+"""The start of a schedule that was sent without one: it begins when it is set."""
+
 
 class OverlapPolicy(IntEnum):
     """What becomes of a due time while other cycles are open; the numbers are the contract's."""

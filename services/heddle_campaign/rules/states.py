@@ -2,6 +2,8 @@
 
 from enum import Enum, IntEnum
 
+from heddle_core.states import state_after
+
 
 class CampaignState(IntEnum):
     """Where a campaign stands; the numbers are the contract's."""
@@ -66,6 +68,7 @@ CYCLE_TRANSITIONS: dict[tuple[CycleState, CycleTransition], CycleState] = {
     (CycleState.RUNNING, CycleTransition.COMPLETE): CycleState.COMPLETED,
     (CycleState.RUNNING, CycleTransition.FAIL): CycleState.FAILED,
     (CycleState.RUNNING, CycleTransition.CANCEL): CycleState.CANCELLED,
+    (CycleState.RUNNING, CycleTransition.SKIP): CycleState.SKIPPED,
     (CycleState.FAILED, CycleTransition.RETRY): CycleState.DUE,
     (CycleState.CANCELLED, CycleTransition.RETRY): CycleState.DUE,
 }
@@ -111,47 +114,19 @@ TURN_TRANSITIONS: dict[tuple[TurnState, TurnTransition], TurnState] = {
 }
 
 
-class NoTransition(Exception):
-    """A state was asked to change in a way that its table does not know: a fault of the caller's."""
-
-    def __init__(self, kind: str, state: Enum, transition: Enum) -> None:
-        super().__init__(f"a {kind} that is {state.name} cannot change because {transition.value}")
-
-
 def advance_campaign(state: CampaignState, transition: CampaignTransition) -> CampaignState:
-    """The campaign's state after `transition`.
-
-    Raises:
-        NoTransition: the table has no such line.
-    """
-    try:
-        return CAMPAIGN_TRANSITIONS[state, transition]
-    except KeyError:
-        raise NoTransition("campaign", state, transition) from None
+    """The campaign's state after `transition`. Raises `heddle_core.states.NoTransition` where the table has no line."""
+    return state_after(CAMPAIGN_TRANSITIONS, "campaign", state, transition)
 
 
 def advance_cycle(state: CycleState, transition: CycleTransition) -> CycleState:
-    """The cycle's state after `transition`.
-
-    Raises:
-        NoTransition: the table has no such line.
-    """
-    try:
-        return CYCLE_TRANSITIONS[state, transition]
-    except KeyError:
-        raise NoTransition("cycle", state, transition) from None
+    """The cycle's state after `transition`. Raises `heddle_core.states.NoTransition` where the table has no line."""
+    return state_after(CYCLE_TRANSITIONS, "cycle", state, transition)
 
 
 def advance_turn(state: TurnState, transition: TurnTransition) -> TurnState:
-    """The turn's state after `transition`.
-
-    Raises:
-        NoTransition: the table has no such line.
-    """
-    try:
-        return TURN_TRANSITIONS[state, transition]
-    except KeyError:
-        raise NoTransition("turn", state, transition) from None
+    """The turn's state after `transition`. Raises `heddle_core.states.NoTransition` where the table has no line."""
+    return state_after(TURN_TRANSITIONS, "turn", state, transition)
 
 
 def cycle_end(turns: tuple[TurnState, ...]) -> CycleTransition | None:

@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 
 from heddle_core.clock import MICROS_PER_SECOND, Micros
-from heddle_runtime.runs.usage import MicroUsd
+from heddle_core.usage import MicroUsd
 
 T = TypeVar("T")
 Convert = Callable[[Any], Any]

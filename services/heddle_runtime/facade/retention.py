@@ -5,10 +5,10 @@ since each step states what it expects to find.
 """
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from random import Random
 from typing import Protocol
 
 from heddle_core.faults import HeddleError
@@ -85,15 +85,15 @@ class Upkeep:
         store: RetentionStore,
         worker_id: WorkerId,
         policy: RetentionPolicy,
+        chance: Random,
         every: timedelta = timedelta(hours=1),
-        chance: random.Random | None = None,
     ) -> None:
         """Make a round each `every`, give or take a tenth by `chance`, the first one soon after the start."""
         self._store = store
         self._worker_id = worker_id
         self._policy = policy
         self._every = every
-        self._chance = chance or random.SystemRandom()
+        self._chance = chance
 
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:

@@ -6,6 +6,7 @@ from enum import Enum
 
 from heddle_core.clock import Micros
 from heddle_core.ids import InputId, RunId, TenantId, ThreadId, WorkerId
+from heddle_core.usage import Usage
 from heddle_core.values import value
 from heddle_runtime.facade.commands import Caller, RequestKey
 from heddle_runtime.facade.page_commands import Page
@@ -13,7 +14,6 @@ from heddle_runtime.runs.content import Parts
 from heddle_runtime.runs.inputs import InputKind
 from heddle_runtime.runs.run import Run
 from heddle_runtime.runs.state import InputState, RunState
-from heddle_runtime.runs.usage import Usage
 
 
 @value

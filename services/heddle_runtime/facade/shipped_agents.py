@@ -11,8 +11,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from heddle_core.errors import CannotServe
+from heddle_core.usage import MicroUsd
 from heddle_runtime.runs.agent import Agent, AgentSpec, ApprovalPolicy
-from heddle_runtime.runs.usage import Limits, MicroUsd
+from heddle_runtime.runs.usage import Limits
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where there is one: ten times as fast, at every start. It overflows the stack on text that is nested a

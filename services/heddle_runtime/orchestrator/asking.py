@@ -6,6 +6,7 @@ from typing import Protocol
 
 from heddle_core.failpoints import failpoint
 from heddle_core.ids import CallId
+from heddle_core.usage import MicroUsd, Usage
 from heddle_core.values import value
 from heddle_runtime.models.port import (
     ArgumentsDelta,
@@ -24,7 +25,6 @@ from heddle_runtime.orchestrator.setup import Setup
 from heddle_runtime.runs.content import Json, Text
 from heddle_runtime.runs.run import FailureReason, FinishReason, RunFailure
 from heddle_runtime.runs.stop import Stop
-from heddle_runtime.runs.usage import MicroUsd, Usage
 from heddle_runtime.threads.deltas import Channel, Writing
 from heddle_runtime.threads.events import (
     AssistantMessageCompleted,
@@ -57,6 +57,18 @@ class Models(Protocol):
     def cost(self, name: str, answered: str, usage: ModelUsage) -> MicroUsd:
         """What a reply of the model costs; zero where no price is known."""
         ...
+
+
+def used_by_call(models: Models, name: str, answered: str, usage: ModelUsage) -> Usage:
+    """What one call of the model `name` has consumed; `answered` is the name under which it replied."""
+    return Usage(
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_input_tokens,
+        usage.reasoning_tokens,
+        model_calls=1,
+        cost=models.cost(name, answered, usage),
+    )
 
 
 @value
@@ -184,12 +196,5 @@ class Asking:
         return facts
 
     def _completed(self, model: str, usage: ModelUsage, finish: FinishReason) -> StepCompleted:
-        used = Usage(
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cached_input_tokens,
-            usage.reasoning_tokens,
-            model_calls=1,
-            cost=self.models.cost(self.setup.model, model, usage),
-        )
+        used = used_by_call(self.models, self.setup.model, model, usage)
         return StepCompleted(self.started.step_id, self.started.attempt, model, used, finish)

@@ -20,14 +20,13 @@ from heddle_runtime.models.port import (
     TextPart,
     UserMessage,
 )
-from heddle_runtime.orchestrator.asking import FINISHES, Models
+from heddle_runtime.orchestrator.asking import FINISHES, Models, used_by_call
 from heddle_runtime.orchestrator.decisions import Compact
 from heddle_runtime.orchestrator.prompt import fenced, window
 from heddle_runtime.orchestrator.setup import Setup
 from heddle_runtime.runs.content import plain_text
 from heddle_runtime.runs.run import FinishReason
 from heddle_runtime.runs.stop import Stop
-from heddle_runtime.runs.usage import Usage
 from heddle_runtime.threads.events import ContextCompacted, Payload, StepCompleted, ToolCallOutcome
 from heddle_runtime.threads.state import AgentSaid, Called, Exchange, Returned, ThreadFold, UserSaid
 from heddle_runtime.tools.schema import Schemas
@@ -196,14 +195,7 @@ class Compacting:
     def _bill(
         self, step_id: StepId, model: str, usage: ModelUsage, finish: FinishReason, error: str = ""
     ) -> StepCompleted:
-        used = Usage(
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cached_input_tokens,
-            usage.reasoning_tokens,
-            model_calls=1,
-            cost=self.models.cost(self.setup.model, model, usage),
-        )
+        used = used_by_call(self.models, self.setup.model, model, usage)
         return StepCompleted(step_id, 1, model, used, finish, error)
 
 

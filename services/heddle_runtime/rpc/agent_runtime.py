@@ -10,6 +10,8 @@ from heddle_core.ids import InputId, PrincipalId, RequestId, RunId, TenantId, Th
 from heddle_core.values import value
 from heddle_grpc.authorization import Access, Rule, authorize
 from heddle_grpc.calls import Context, current
+from heddle_grpc.paging import ANSWER_BYTES
+from heddle_grpc.requests import patience
 from heddle_runtime.codec.codec import MAPPING
 from heddle_runtime.codec.cuts import cut
 from heddle_runtime.codec.views import input_message, run_message, snapshot_message
@@ -19,8 +21,7 @@ from heddle_runtime.facade.estimates import Estimate, estimate
 from heddle_runtime.facade.turns import IncomingTurn, Turns
 from heddle_runtime.facade.waiting import Doorbells, wait_run
 from heddle_runtime.lanes.ports import Toolbox
-from heddle_runtime.rpc.paging import ANSWER_BYTES
-from heddle_runtime.rpc.requests import caller, patience, request_key
+from heddle_runtime.rpc.requests import caller, request_key
 from heddle_runtime.rpc.scopes import READ, RUN
 from heddle_runtime.rpc.watching import RunReads, Watching, run_is_over
 from heddle_runtime.runs.inputs import InputAnswer, InputProgress

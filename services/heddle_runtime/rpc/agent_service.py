@@ -11,6 +11,8 @@ from heddle_core.values import value
 from heddle_grpc import calls
 from heddle_grpc.authorization import Rule
 from heddle_grpc.calls import Context
+from heddle_grpc.masks import fields_named
+from heddle_grpc.paging import order_asked
 from heddle_runtime.codec.agents import agent_message, model_message, spec_value
 from heddle_runtime.facade.agent_commands import (
     ArchiveAgent,
@@ -23,8 +25,7 @@ from heddle_runtime.facade.agent_commands import (
 from heddle_runtime.facade.agents import Agents
 from heddle_runtime.facade.paging import page_of
 from heddle_runtime.models.catalogue import Catalogue, ModelDescription
-from heddle_runtime.rpc.masks import fields_named
-from heddle_runtime.rpc.paging import order_asked, page_asked, page_given
+from heddle_runtime.rpc.paging import page_asked, page_given
 from heddle_runtime.rpc.requests import caller, request_key
 from heddle_runtime.rpc.scopes import MANAGE, READ
 from heddle_runtime.runs.agent import Agent, AgentSpec

@@ -7,10 +7,11 @@ from heddle_core.ids import InputId, RunId, ThreadId
 from heddle_core.values import value
 from heddle_grpc.authorization import Rule
 from heddle_grpc.calls import Context
+from heddle_grpc.paging import order_asked
 from heddle_runtime.codec.views import input_message
 from heddle_runtime.facade.run_commands import InputOrder, ListInputs
 from heddle_runtime.facade.runs import Runs
-from heddle_runtime.rpc.paging import order_asked, page_asked, page_given
+from heddle_runtime.rpc.paging import page_asked, page_given
 from heddle_runtime.rpc.requests import caller
 from heddle_runtime.rpc.scopes import READ
 from heddle_runtime.runs.inputs import InputKind, InputRequest

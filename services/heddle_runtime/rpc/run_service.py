@@ -10,15 +10,17 @@ from heddle_core.ids import RunId, ThreadId
 from heddle_core.values import value
 from heddle_grpc.authorization import Rule
 from heddle_grpc.calls import Context
+from heddle_grpc.masks import text_within
+from heddle_grpc.paging import order_asked
+from heddle_grpc.requests import patience
 from heddle_runtime.codec.codec import MAPPING, part_value
 from heddle_runtime.codec.mapping import micros, timestamp
 from heddle_runtime.codec.views import run_message
 from heddle_runtime.facade.commands import CancelRuns
 from heddle_runtime.facade.run_commands import ListRuns, QueryUsage, RetryRun
 from heddle_runtime.facade.runs import Runs
-from heddle_runtime.rpc.masks import text_within
-from heddle_runtime.rpc.paging import order_asked, page_asked, page_given
-from heddle_runtime.rpc.requests import caller, patience, request_key
+from heddle_runtime.rpc.paging import page_asked, page_given
+from heddle_runtime.rpc.requests import caller, request_key
 from heddle_runtime.rpc.scopes import READ, RUN
 from heddle_runtime.rpc.watching import Watching, run_is_over
 from heddle_runtime.runs.run import Run

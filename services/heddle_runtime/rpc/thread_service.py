@@ -14,6 +14,9 @@ from heddle_core.ids import MessageId, RunId, ThreadId
 from heddle_core.values import value
 from heddle_grpc.authorization import Rule
 from heddle_grpc.calls import Context
+from heddle_grpc.masks import fields_named, text_within
+from heddle_grpc.paging import ANSWER_BYTES, DEFAULT_SIZE, order_asked
+from heddle_grpc.requests import patience
 from heddle_runtime.codec.codec import MAPPING, event_message
 from heddle_runtime.codec.cuts import cut
 from heddle_runtime.codec.views import message_message, thread_message
@@ -27,9 +30,8 @@ from heddle_runtime.facade.thread_commands import (
     ThreadOrder,
 )
 from heddle_runtime.facade.threads import Threads
-from heddle_runtime.rpc.masks import fields_named, text_within
-from heddle_runtime.rpc.paging import ANSWER_BYTES, DEFAULT_SIZE, order_asked, page_asked, page_given
-from heddle_runtime.rpc.requests import caller, patience, request_key
+from heddle_runtime.rpc.paging import page_asked, page_given
+from heddle_runtime.rpc.requests import caller, request_key
 from heddle_runtime.rpc.scopes import READ, RUN
 from heddle_runtime.rpc.watching import Watching
 from heddle_runtime.threads.settings import Thread, ThreadActivity, ThreadSettings, ThreadStatus

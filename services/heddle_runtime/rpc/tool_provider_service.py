@@ -9,6 +9,8 @@ from heddle_core.ids import is_id
 from heddle_core.values import value
 from heddle_grpc.authorization import Rule
 from heddle_grpc.calls import Context
+from heddle_grpc.masks import fields_named
+from heddle_grpc.paging import order_asked
 from heddle_runtime.codec.agents import offered_tool_message, provider_message
 from heddle_runtime.facade.provider_commands import (
     CreateProvider,
@@ -18,8 +20,7 @@ from heddle_runtime.facade.provider_commands import (
     UpdateProvider,
 )
 from heddle_runtime.facade.providers import ToolProviders
-from heddle_runtime.rpc.masks import fields_named
-from heddle_runtime.rpc.paging import order_asked, page_asked, page_given
+from heddle_runtime.rpc.paging import page_asked, page_given
 from heddle_runtime.rpc.requests import caller, request_key
 from heddle_runtime.rpc.scopes import MANAGE, READ
 from heddle_runtime.tools.declarations import MOST_TOOLS
@@ -77,6 +78,8 @@ class ToolProviderServicer:
         self, request: pb.UpdateToolProviderRequest, context: Context
     ) -> pb.UpdateToolProviderResponse:
         """Change a provider."""
+        if not request.provider.provider_id:
+            raise invalid("provider.provider_id", "is required: say which provider is changed")
         named = fields_named(request.update_mask, _CHANGEABLE, prefix="provider")
         command = UpdateProvider(
             caller=caller(context),

@@ -5,11 +5,12 @@ from enum import IntEnum
 
 from heddle_core.clock import Micros
 from heddle_core.ids import MessageId, RequestId, RunId, TenantId, ThreadId, WorkerId
+from heddle_core.usage import NOTHING, Usage
 from heddle_core.values import value
 from heddle_runtime.runs.content import Actor, Parts
 from heddle_runtime.runs.state import RunState
 from heddle_runtime.runs.turn import AgentReference, Trigger, TurnMode
-from heddle_runtime.runs.usage import NOTHING, Limits, Usage
+from heddle_runtime.runs.usage import Limits
 
 
 class FailureReason(IntEnum):

@@ -2,6 +2,8 @@
 
 from enum import Enum, IntEnum
 
+from heddle_core.states import state_after
+
 
 class RunState(IntEnum):
     """Where a run stands; the numbers are those of the contract's RunState."""
@@ -44,23 +46,9 @@ TRANSITIONS: dict[tuple[RunState, Transition], RunState] = {
 }
 
 
-class NoTransition(Exception):
-    """A state was asked to change in a way that the table does not know: a fault of the caller's."""
-
-    def __init__(self, state: RunState, transition: Transition) -> None:
-        super().__init__(f"a run that is {state.name} cannot change because {transition.value}")
-
-
 def advance(state: RunState, transition: Transition) -> RunState:
-    """The state after `transition`.
-
-    Raises:
-        NoTransition: the table has no such line.
-    """
-    try:
-        return TRANSITIONS[state, transition]
-    except KeyError:
-        raise NoTransition(state, transition) from None
+    """The state after `transition`. Raises `heddle_core.states.NoTransition` where the table has no line."""
+    return state_after(TRANSITIONS, "run", state, transition)
 
 
 class InputState(IntEnum):

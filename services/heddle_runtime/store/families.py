@@ -2,12 +2,13 @@
 
 from heddle_core.errors import BudgetExceeded, DepthExceeded, FanOutExceeded, ParentCancelled, ParentFinished
 from heddle_core.ids import RunId, ThreadId
+from heddle_core.usage import MicroUsd
 from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_runtime.facade.commands import AcceptTurn
 from heddle_runtime.runs.run import Run
 from heddle_runtime.runs.state import RunState
-from heddle_runtime.runs.usage import Limits, MicroUsd
+from heddle_runtime.runs.usage import Limits
 from heddle_runtime.store.log import LogWriter, draft
 from heddle_runtime.store.run_rows import find_run, get_run
 from heddle_runtime.threads.accounting import spent

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from heddle_core.errors import ThreadNotFound
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.usage import MicroUsd, Usage
 from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_runtime.codec.codec import payload_number, payload_value, stored_payload
-from heddle_runtime.runs.usage import MicroUsd, Usage
 from heddle_runtime.store.rollout import INTRODUCED, require_readable
 from heddle_runtime.threads.accounting import spent
 from heddle_runtime.threads.chain import event_hash, payload_digest

@@ -2,12 +2,12 @@
 
 from heddle_core.clock import Micros
 from heddle_core.ids import InputId, RunId, TenantId, WorkerId
+from heddle_core.usage import MicroUsd, Usage
 from heddle_database.port import Row, Transaction
 from heddle_runtime.facade.page_commands import Listing
 from heddle_runtime.facade.run_commands import ListRuns, QueryUsage, RunFacts, UsageSum
 from heddle_runtime.runs.run import Run
 from heddle_runtime.runs.state import InputState, RunState
-from heddle_runtime.runs.usage import MicroUsd, Usage
 from heddle_runtime.store.pages import Key, Query, placeholders, read_page
 from heddle_runtime.store.run_rows import COLUMNS, get_run, run_value
 

@@ -8,13 +8,14 @@ from heddle.runtime.v1 import run_pb2
 from heddle_core.clock import Micros
 from heddle_core.errors import RunNotFound
 from heddle_core.ids import PrincipalId, RequestId, RunId, TenantId, ThreadId, WorkerId
+from heddle_core.usage import MicroUsd, Usage
 from heddle_database.port import Row, Transaction
 from heddle_runtime.codec.codec import MAPPING
 from heddle_runtime.runs.content import Actor
 from heddle_runtime.runs.run import CancelCause, FailureReason, Run, RunFailure, RunResult
 from heddle_runtime.runs.state import RunState
 from heddle_runtime.runs.turn import AgentReference, Trigger, TriggerKind, TurnMode
-from heddle_runtime.runs.usage import Limits, MicroUsd, Usage
+from heddle_runtime.runs.usage import Limits
 
 COLUMNS = (
     "tenant, run_id, thread_id, state, request_id, principal, acted_by, agent_id, agent_version, model, mode,"

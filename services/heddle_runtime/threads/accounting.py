@@ -1,8 +1,8 @@
 """What events cost and which transition they make: rules that the fold and the store share. Pure."""
 
 import heddle_runtime.threads.events as e
+from heddle_core.usage import NOTHING, Usage
 from heddle_runtime.runs.state import InputState, Transition
-from heddle_runtime.runs.usage import NOTHING, Usage
 
 ENDS: dict[type, Transition] = {
     e.RunCompleted: Transition.COMPLETE,

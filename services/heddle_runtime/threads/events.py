@@ -8,13 +8,14 @@ from enum import IntEnum
 
 from heddle_core.clock import Micros
 from heddle_core.ids import CallId, InputId, MessageId, RequestId, RunId, StepId, ThreadId, WorkerId
+from heddle_core.usage import NOTHING, MicroUsd, Usage
 from heddle_core.values import value
 from heddle_runtime.runs.content import RUNTIME, Actor, Parts
 from heddle_runtime.runs.inputs import InputAnswer, InputRequest
 from heddle_runtime.runs.run import CancelCause, FinishReason, RunFailure, RunResult
 from heddle_runtime.runs.state import InputState, RunState
 from heddle_runtime.runs.turn import AgentReference, Turn
-from heddle_runtime.runs.usage import NOTHING, Limits, MicroUsd, Usage
+from heddle_runtime.runs.usage import Limits
 from heddle_runtime.threads.settings import ThreadSettings
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 import heddle_runtime.threads.events as e
 import heddle_runtime.threads.fold_runs as runs
 import heddle_runtime.threads.fold_steps as steps
-from heddle_runtime.runs.usage import NOTHING, Limits
+from heddle_core.usage import NOTHING
+from heddle_runtime.runs.usage import Limits
 from heddle_runtime.threads.accounting import SPENDING, spent
 from heddle_runtime.threads.fold_codec import decode
 from heddle_runtime.threads.fold_redactions import message_redacted

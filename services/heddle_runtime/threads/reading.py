@@ -84,7 +84,7 @@ class Reading:
     async def replay(self, head: int) -> AsyncIterator[Batch]:
         """What lies between the cursor and `head`, page by page."""
         while self.cursor < head:
-            page = await self._source.read_events(self._tenant, self._thread_id, self.cursor, PAGE, self._run_id)
+            page = await self._page()
             if not page:
                 self.cursor = head
                 return
@@ -109,21 +109,30 @@ class Reading:
             ThreadNotFound, CursorTooOld: the log does not have it any more.
         """
         if self.cursor < self._behind:
-            page = await self._source.read_events(self._tenant, self._thread_id, self.cursor, PAGE, self._run_id)
+            page = await self._page()
+            if not page:
+                # Read again behind the log's end: of what is committed meanwhile, nothing may count as passed over.
+                last, _ = await self._source.log_bounds(self._tenant, self._thread_id)
+                page = await self._page()
+                if not page:
+                    self._skip(last)
             if page:
                 self.cursor = page[-1].sequence
                 self._note(page)
                 return Batch(page, self.cursor, caught_up=False)
-            await self._skip()
         held, self._held = self._held, []
         return self._sifted(held)
 
-    async def _skip(self) -> None:
-        """Nothing up to the hole's end is of the run; or there is no such end: who told of it was wrong."""
-        last, _ = await self._source.log_bounds(self._tenant, self._thread_id)
+    async def _page(self) -> tuple[Event, ...]:
+        return await self._source.read_events(self._tenant, self._thread_id, self.cursor, PAGE, self._run_id)
+
+    def _skip(self, last: int) -> None:
+        """Nothing up to the hole's end is of the run; or the log ends at `last`, before it: who told of it was wrong."""
         self.cursor = max(self.cursor, min(self._behind, last))
-        self._follower.head = min(self._follower.head, self.cursor)
-        self._held = [item for item in self._held if isinstance(item, Event) or item.after_sequence <= last]
+        if self._behind > last:
+            if self._follower.head <= self._behind:  # or it is known from somebody who came meanwhile
+                self._follower.head = self.cursor
+            self._held = [item for item in self._held if isinstance(item, Event) or item.after_sequence <= last]
 
     def _sifted(self, items: list[Item]) -> Batch:
         kept: list[Item] = []

@@ -9,13 +9,14 @@ from typing import ClassVar, Literal
 
 from heddle_core.clock import Micros
 from heddle_core.ids import CallId, InputId, MessageId, RequestId, RunId, StepId, ThreadId
+from heddle_core.usage import NOTHING, Usage
 from heddle_core.values import value
 from heddle_runtime.runs.content import Actor, Parts
 from heddle_runtime.runs.inputs import InputAnswer, InputKind, InputRequest
 from heddle_runtime.runs.run import CancelCause, FinishReason, RunFailure, RunResult
 from heddle_runtime.runs.state import InputState, RunState
 from heddle_runtime.runs.turn import AgentReference, ContextItem, Turn
-from heddle_runtime.runs.usage import NOTHING, Limits, Usage
+from heddle_runtime.runs.usage import Limits
 from heddle_runtime.threads.events import ContextCompacted, Plan, ToolCallOutcome
 from heddle_runtime.threads.settings import ThreadSettings, ThreadStatus
 

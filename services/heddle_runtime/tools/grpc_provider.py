@@ -18,10 +18,11 @@ from heddle.tools.v1 import tool_pb2, tool_service_pb2
 from heddle.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from heddle_core.clock import MICROS_PER_SECOND, Clock, Micros
 from heddle_core.faults import HeddleError
+from heddle_core.usage import MicroUsd
 from heddle_grpc.channel import TokenSource, open_channel
 from heddle_grpc.settings import ChannelSettings
+from heddle_grpc.tool_routing import TOOL_PROVIDER_KEY
 from heddle_runtime.runs.content import AssetReference, InlineData, Json, Part, Text
-from heddle_runtime.runs.usage import MicroUsd
 from heddle_runtime.tools.port import (
     DEFAULT_DEADLINE,
     NO_ARGUMENTS,
@@ -78,6 +79,8 @@ class GrpcToolProvider:
         self._channel = channel
         self._clock = clock
         self._stub = ToolServiceStub(channel)
+        # For a port behind which several providers stand; any other ignores it.
+        self._metadata = ((TOOL_PROVIDER_KEY, provider_id),)
 
     @property
     def provider_id(self) -> str:
@@ -92,7 +95,7 @@ class GrpcToolProvider:
         try:
             for _ in range(_MOST_PAGES):
                 request = tool_service_pb2.ListToolsRequest(page_size=_PAGE_SIZE, page_token=token)
-                page = await self._stub.ListTools(request)
+                page = await self._stub.ListTools(request, metadata=self._metadata)
                 specs.extend(_to_spec(self._provider_id, tool) for tool in page.tools)
                 if not page.next_page_token:
                     return tuple(specs)
@@ -110,7 +113,7 @@ class GrpcToolProvider:
                 ToolFaultKind.NOT_SENT, f"the deadline of {invocation.spec.path} passed before it was called"
             )
         heard = False
-        call = self._stub.CallTool(_to_request(invocation), timeout=seconds)
+        call = self._stub.CallTool(_to_request(invocation), timeout=seconds, metadata=self._metadata)
         try:
             async for response in call:
                 heard = True

@@ -13,10 +13,10 @@ from typing import Protocol
 
 from heddle_core.clock import Micros
 from heddle_core.ids import CallId, InputId, PrincipalId, RunId, TenantId, ThreadId
+from heddle_core.usage import MicroUsd
 from heddle_core.values import value
 from heddle_runtime.runs.content import Parts
 from heddle_runtime.runs.inputs import InputOption
-from heddle_runtime.runs.usage import MicroUsd
 
 DEFAULT_DEADLINE = timedelta(seconds=60)
 """How long a call may take if its tool does not say (contract: Tool.deadline)."""

@@ -8,6 +8,7 @@ from heddle_core.clock import Clock
 from heddle_grpc.companions import Companion, OpenCompanion
 from heddle_grpc.drain import Drain
 from heddle_grpc.routes import Service
+from heddle_grpc.tool_routing import services_of
 from heddle_runtime.tools.late_provider import LateProvider
 from heddle_runtime.wiring.tools import provider_beside
 
@@ -23,8 +24,8 @@ class Beside:
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """What they serve."""
-        return tuple(service for each in self.companions for service in each.services)
+        """What they serve, their tools behind one ToolService. Raises CannotServe where they do not fit together."""
+        return services_of(self.companions)
 
     @asynccontextmanager
     async def serving(self, address: str) -> AsyncGenerator[None]:

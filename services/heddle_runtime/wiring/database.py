@@ -1,23 +1,17 @@
 """Which database there is, from the settings: a file in the data folder, or a PostgreSQL that processes share."""
 
-import asyncio
 from pathlib import Path
 
 from heddle_core.clock import Clock
-from heddle_core.errors import StoreUnavailable
-from heddle_core.log_lines import LogLines
 from heddle_core.values import value
 from heddle_database.migrations import Migrations, finish, migrate
 from heddle_database.new_tables import make_tables
+from heddle_database.opening import postgres_reached
 from heddle_database.port import Database
 from heddle_database.sqlite import SqliteDatabase
 from heddle_runtime.settings import RuntimeSettings
 
 MIGRATIONS = Migrations("runtime", Path(__file__).parents[1] / "store" / "migrations")
-
-_PAUSE = 0.5
-"""Seconds between two attempts to reach a database that is not there yet."""
-_log = LogLines(__name__)
 
 
 @value
@@ -57,21 +51,10 @@ async def open_database(settings: RuntimeSettings, clock: Clock) -> OpenDatabase
 
 
 async def _reached(settings: RuntimeSettings) -> Database:
-    """PostgreSQL, as soon as it answers: services start in any order."""
-    from heddle_database.postgres import PostgresDatabase
     from heddle_database.postgres_connection import PostgresOptions
 
     given = settings.postgres
     options = PostgresOptions(
         writers=given.writers, readers=given.readers, prepared_statements=given.prepared_statements
     )
-    loop = asyncio.get_running_loop()
-    until = loop.time() + given.patience.total_seconds()
-    while True:
-        try:
-            return await PostgresDatabase.open(settings.database, options=options)
-        except StoreUnavailable as problem:
-            if loop.time() >= until:
-                raise
-            _log.warning("waiting for the database", problem=str(problem))
-            await asyncio.sleep(_PAUSE)
+    return await postgres_reached(settings.database, given.patience, options)

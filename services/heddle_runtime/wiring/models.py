@@ -7,10 +7,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from heddle_core.ids import Ids
+from heddle_core.usage import MicroUsd
 from heddle_core.values import value
 from heddle_runtime.models.catalogue import Catalogue, CatalogueSettings, CompatibleServer, ProviderAccess
 from heddle_runtime.models.port import Model, ModelUsage
-from heddle_runtime.runs.usage import MicroUsd
 from heddle_runtime.settings import RuntimeSettings
 
 _PACKAGED = Path(__file__).parents[1] / "scenarios"

@@ -10,6 +10,7 @@ from typing import Protocol
 from heddle_bus.port import Bus
 from heddle_core.clock import Clock, SystemClock
 from heddle_core.ids import Ids, TimeOrderedIds, WorkerId
+from heddle_core.usage import MicroUsd
 from heddle_core.values import value
 from heddle_database.sqlite import SWITCH_INTERVAL
 from heddle_grpc.authorization import Rule
@@ -42,7 +43,7 @@ from heddle_runtime.rpc import (
 )
 from heddle_runtime.rpc.frames import Streams, StreamSettings
 from heddle_runtime.rpc.watching import Watching
-from heddle_runtime.runs.usage import Limits, MicroUsd
+from heddle_runtime.runs.usage import Limits
 from heddle_runtime.settings import LimitSettings, RuntimeSettings
 from heddle_runtime.store.agents import AgentStore
 from heddle_runtime.store.retention import LogRetention
@@ -198,7 +199,7 @@ async def _assemble(
 def _upkeep(settings: RuntimeSettings, store: Store, worker_id: WorkerId, bus: Bus | None) -> Upkeep:
     given = settings.retention
     policy = RetentionPolicy(given.keep_for, given.keep_events, published_only=bus is not None)
-    return Upkeep(LogRetention(store), worker_id, policy, given.every)
+    return Upkeep(LogRetention(store), worker_id, policy, random.SystemRandom(), given.every)
 
 
 def _service(module: _ServedModule, servicer: object) -> Service:

@@ -6,8 +6,9 @@ between leaves a row that says what to do; whoever looks at it next does it agai
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from functools import partial
 
+from heddle_client.transience import is_passing
 from heddle_client.values import Bounds, Cause, NewTurn, Parent, RunFact, RunState, RunView
 from heddle_core.clock import MICROS_PER_SECOND, Clock, Micros
 from heddle_core.errors import (
@@ -20,7 +21,7 @@ from heddle_core.failpoints import failpoint
 from heddle_core.faults import HeddleError
 from heddle_spawn.facade.ports import Prepare, Runs, RunsOf, SpawnStore
 from heddle_spawn.facade.spawning import turn_of
-from heddle_spawn.facade.transience import is_passing, pause_after
+from heddle_spawn.facade.steps import Agenda, tell_end, tell_progress, until_idle
 from heddle_spawn.rules import names
 from heddle_spawn.rules.budgets import filled, share
 from heddle_spawn.rules.ends import STOPS, end_of_run
@@ -44,27 +45,12 @@ class Attending:
     runs_of: RunsOf
     prepare: Prepare
     clock: Clock
-    sweep_every: timedelta
-    """How long an open child may stay unlooked at."""
+    agenda: Agenda
 
     async def attend(self, spawn: Spawn) -> Spawn:
         """Do all that can be done for a child now; how it stands then."""
-        runs = self.runs_of(spawn.origin.creator)
-        while True:
-            try:
-                new = await self._step(runs, spawn)
-            except HeddleError as error:
-                if not is_passing(error):
-                    raise
-                return await self._later(spawn, error)
-            if new is None:
-                found = await self.store.spawn(spawn.tenant, spawn.spawn_id)
-                if found is None:
-                    return spawn
-                new = found
-            elif new is spawn:
-                return spawn
-            spawn = new
+        step = partial(self._step, self.runs_of(spawn.origin.creator))
+        return await until_idle(spawn, step, again=self._again, later=self._later)
 
     async def _step(self, runs: Runs, spawn: Spawn) -> Spawn | None:
         """The next step: the child after it, the same one where nothing is left, None where another was faster."""
@@ -148,7 +134,7 @@ class Attending:
             deadline_at=min(spawn.deadline_at, deadline),
             tries=0,
         )
-        return await self.store.save_spawn(spawn, self._scheduled(started))
+        return await self.store.save_spawn(spawn, self.agenda.scheduled(started))
 
     async def _never_start(self, runs: Runs, spawn: Spawn) -> Spawn | None:
         """End a child whose turn was perhaps never sent; perhaps it was, by a process that is gone."""
@@ -195,23 +181,16 @@ class Attending:
             seen = replace(seen, state=advance(spawn.state, Change.RESUME))
         if seen == spawn:
             return spawn
-        saved = await self.store.save_spawn(spawn, self._scheduled(seen))
+        saved = await self.store.save_spawn(spawn, self.agenda.scheduled(seen))
         if saved is not None and saved.progress != spawn.progress:
             await self._report(runs, saved)
         return saved
 
     async def _report(self, runs: Runs, spawn: Spawn) -> None:
         waiter = spawn.origin.waiter
-        if not waiter.input_id or spawn.told is not Told.NOT_YET:
-            return
-        message, fraction = spawn_report(spawn)
-        report_id = names.request_id(spawn.spawn_id, f"progress {spawn.cursor}")
-        try:
-            await runs.report(waiter.input_id, message, fraction, request_id=report_id, token=waiter.token)
-        except HeddleError as error:
-            # A report is worth nothing later: what is refused now shows again where the end is told.
-            if is_passing(error):
-                return
+        if waiter.input_id and spawn.told is Told.NOT_YET:
+            report_id = names.request_id(spawn.spawn_id, f"progress {spawn.cursor}")
+            await tell_progress(runs, waiter, spawn_report(spawn), request_id=report_id)
 
     # --- terminal -----------------------------------------------------------------------------------------
 
@@ -238,17 +217,8 @@ class Attending:
         return saved
 
     async def _tell(self, runs: Runs, spawn: Spawn) -> Spawn | None:
-        waiter = spawn.origin.waiter
-        parts, is_error = spawn_answer(spawn)
-        told = Told.TOLD
-        try:
-            answer_id = names.request_id(spawn.spawn_id, "answer")
-            await runs.answer(waiter.input_id, parts, request_id=answer_id, is_error=is_error, token=waiter.token)
-        except HeddleError as error:
-            if is_passing(error):
-                raise
-            told = Told.REFUSED
-        failpoint("parent_told")
+        answer_id = names.request_id(spawn.spawn_id, "answer")
+        told = await tell_end(runs, spawn.origin.waiter, spawn_answer(spawn), request_id=answer_id)
         due = Micros(self.clock.now() + REVISED_AFTER)
         return await self.store.save_spawn(spawn, replace(spawn, told=told, due=due, tries=0))
 
@@ -284,20 +254,13 @@ class Attending:
             await self.store.erase_group(spawn.tenant, spawn.group_id)
         return await self.store.save_spawn(spawn, replace(erased(spawn), due=Micros(0)))
 
-    # --- when next ----------------------------------------------------------------------------------------
+    # --- when nothing more can be done now ----------------------------------------------------------------
 
-    def _scheduled(self, spawn: Spawn) -> Spawn:
-        """The child with the time when it is looked at next, unless somebody rings before."""
-        sweep = self.clock.now() + round(self.sweep_every.total_seconds() * MICROS_PER_SECOND)
-        deadline = spawn.deadline_at if spawn.stop is Stop.NONE else sweep
-        return replace(spawn, due=Micros(min(sweep, deadline)))
+    async def _again(self, spawn: Spawn) -> Spawn | None:
+        return await self.store.spawn(spawn.tenant, spawn.spawn_id)
 
     async def _later(self, spawn: Spawn, error: HeddleError) -> Spawn:
-        """Try again after a pause that grows, since the runtime cannot be asked now."""
-        pause = round(pause_after(error, spawn.tries, self.sweep_every).total_seconds() * MICROS_PER_SECOND)
-        due = Micros(self.clock.now() + pause)
-        later = replace(spawn, tries=spawn.tries + 1, due=due)
-        return await self.store.save_spawn(spawn, later) or spawn
+        return await self.store.save_spawn(spawn, self.agenda.put_off(spawn, error)) or spawn
 
 
 async def _facts_after(runs: Runs, spawn: Spawn) -> tuple[tuple[RunFact, ...], int]:

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from heddle_client.values import FactPage, Forecast, NewTurn, Parts, RunView
 from heddle_core.clock import Micros
-from heddle_spawn.rules.spawns import Creator, Group, Spawn
+from heddle_core.requests import Creator, RequestKey
+from heddle_spawn.rules.spawns import Group, Spawn
 from heddle_spawn.rules.states import SpawnState, Stop
 
 
@@ -65,17 +66,6 @@ RunsOf = Callable[[Creator], Runs]
 
 Prepare = Callable[[NewTurn], bytes]
 """Brings a turn into the form in which it is kept until it is sent, and sent again."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestKey:
-    """What makes two requests the same (SEMANTICS 3)."""
-
-    tenant: str
-    principal: str
-    method: str
-    request_id: str
-    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)

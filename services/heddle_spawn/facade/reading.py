@@ -5,12 +5,14 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from heddle_client.values import RunView, Usage
+from heddle_client.values import RunView
+from heddle_core.changes import Changes
 from heddle_core.clock import Clock
-from heddle_core.errors import Draining, RunNotFound
-from heddle_spawn.facade.changes import Changes
-from heddle_spawn.facade.ports import ListSpawns, RequestKey, RunsOf, SpawnStore
-from heddle_spawn.rules.spawns import Creator, Group, Spawn, SpawnFailure
+from heddle_core.errors import Draining, SpawnNotFound
+from heddle_core.requests import Creator, RequestKey
+from heddle_core.usage import Usage
+from heddle_spawn.facade.ports import ListSpawns, RunsOf, SpawnStore
+from heddle_spawn.rules.spawns import Group, Spawn, SpawnFailure
 from heddle_spawn.rules.states import SpawnState, Stop
 from heddle_spawn.rules.trees import usage_of_tree
 
@@ -68,15 +70,15 @@ class Reading:
     ring_group: Ring
 
     async def get(self, tenant: str, *, spawn_id: str = "", group_id: str = "") -> Standing:
-        """A child or a group. Raises RunNotFound, which names it."""
+        """A child or a group. Raises SpawnNotFound, which names it."""
         if group_id:
             group = await self.store.group(tenant, group_id)
             if group is None:
-                raise RunNotFound(group_id)
+                raise SpawnNotFound(group_id)
             return Standing(group=group, members=await self.store.members(tenant, group_id))
         spawn = await self.store.spawn(tenant, spawn_id)
         if spawn is None:
-            raise RunNotFound(spawn_id)
+            raise SpawnNotFound(spawn_id)
         return Standing(spawn=spawn)
 
     async def page(self, command: ListSpawns) -> tuple[Spawn, ...]:
@@ -100,7 +102,7 @@ class Reading:
         """A child or group once it is over or waits, or as it stands when patience is over or the server goes away.
 
         Raises:
-            RunNotFound.
+            SpawnNotFound.
         """
         until = self.clock.monotonic() + patience.total_seconds()
         with self.changes.bell(tenant, spawn_id or group_id) as bell:
@@ -115,7 +117,7 @@ class Reading:
     async def watch(
         self, tenant: str, going: asyncio.Event, *, spawn_id: str = "", group_id: str = ""
     ) -> AsyncGenerator[Standing]:
-        """A child or group now, and again at every change, until it is over. Raises RunNotFound, Draining."""
+        """A child or group now, and again at every change, until it is over. Raises SpawnNotFound, Draining."""
         last: Standing | None = None
         with self.changes.bell(tenant, spawn_id or group_id) as bell:
             while True:
@@ -136,7 +138,7 @@ class Reading:
         """Have a child or group end; one that is over stays as it is.
 
         Raises:
-            RunNotFound, RequestIdReused.
+            SpawnNotFound, RequestIdReused.
         """
         tenant = who.tenant
         known = await self.store.target_of(key) is not None

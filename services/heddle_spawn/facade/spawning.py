@@ -7,7 +7,8 @@ from datetime import timedelta
 from heddle_client.values import UNBOUNDED, Cause, Json, NewTurn, Note, RunView, Text
 from heddle_core.clock import MICROS_PER_SECOND, Clock, Micros
 from heddle_core.errors import Conflict, InvalidField
-from heddle_spawn.facade.ports import Recorded, RequestKey, Runs, RunsOf, SpawnStore
+from heddle_core.requests import Creator, RequestKey
+from heddle_spawn.facade.ports import Recorded, Runs, RunsOf, SpawnStore
 from heddle_spawn.rules import names
 from heddle_spawn.rules.budgets import require_left
 from heddle_spawn.rules.checks import (
@@ -19,7 +20,7 @@ from heddle_spawn.rules.checks import (
     granted_tools,
     worker_of,
 )
-from heddle_spawn.rules.spawns import NOBODY, Creator, Group, GroupSpec, Origin, Spawn, SpawnSpec, Waiter, WantedAsset
+from heddle_spawn.rules.spawns import NOBODY, Group, GroupSpec, Origin, Spawn, SpawnSpec, Waiter, WantedAsset
 from heddle_spawn.rules.states import Told
 
 

@@ -12,12 +12,13 @@ from heddle_core.failpoints import failpoint
 from heddle_grpc.authorization import Rule
 from heddle_grpc.calls import Context
 from heddle_grpc.drain import Drain
+from heddle_grpc.masks import text_within
+from heddle_grpc.paging import order_asked, size_asked, time_cursor_asked, token_behind
+from heddle_grpc.requests import creator, patience, request_key
 from heddle_spawn.codec import fingerprint, group_message, group_spec_value, spawn_message, spec_value
 from heddle_spawn.facade.ports import ListSpawns
 from heddle_spawn.facade.reading import Reading, Standing
 from heddle_spawn.facade.spawning import Spawning, Wish
-from heddle_spawn.rpc.paging import DEFAULT_SIZE, cursor_of, token_after
-from heddle_spawn.rpc.requests import creator, patience, request_key
 from heddle_spawn.rpc.scopes import READ, RUN
 from heddle_spawn.rules.spawns import Group, Spawn, Waiter
 from heddle_spawn.rules.states import SpawnState
@@ -84,16 +85,14 @@ class SpawnServicer:
 
     async def ListSpawns(self, request: pb.ListSpawnsRequest, context: Context) -> pb.ListSpawnsResponse:
         """A page of children."""
-        tenant, size = creator().tenant, request.page_size or DEFAULT_SIZE
-        order = " ".join(request.order_by.split()) or _ORDERS[0]
-        if order not in _ORDERS:
-            raise invalid("order_by", f"one of {', '.join(f'`{each}`' for each in _ORDERS)}")
+        tenant, size = creator().tenant, size_asked(request)
+        order = order_asked(request.order_by, _ORDERS)
         by_end = order.startswith("end_time")
         found = await self.reading.page(
             ListSpawns(
                 tenant=tenant,
                 size=size,
-                after=cursor_of(tenant, request, request.page_token),
+                after=time_cursor_asked(tenant, request),
                 by_end=by_end,
                 newest_first=order.endswith(" desc"),
                 parent_run_id=request.parent_run_id,
@@ -106,7 +105,7 @@ class SpawnServicer:
         shown, token = found[:size], ""
         if len(found) > size:
             last = shown[-1]
-            token = token_after(tenant, request, (last.end_time if by_end else last.create_time, last.spawn_id))
+            token = token_behind(tenant, request, (last.end_time if by_end else last.create_time, last.spawn_id))
         return pb.ListSpawnsResponse(spawns=[_spawn(each) for each in shown], next_page_token=token)
 
     async def GetSpawnTree(self, request: pb.GetSpawnTreeRequest, context: Context) -> pb.GetSpawnTreeResponse:
@@ -149,8 +148,7 @@ class SpawnServicer:
     async def CancelSpawn(self, request: pb.CancelSpawnRequest, context: Context) -> pb.CancelSpawnResponse:
         """End a child or group before it is done."""
         _require_target(request.WhichOneof("target"))
-        if len(request.note) > _MOST_NOTE:
-            raise invalid("note", f"at most {_MOST_NOTE} characters")
+        text_within("note", request.note, _MOST_NOTE)
         key = request_key("CancelSpawn", request)
         standing = await self.reading.cancel(
             creator(), key, request.note, spawn_id=request.spawn_id, group_id=request.group_id

@@ -13,21 +13,22 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from heddle.common.v1.content_pb2 import ContentPart
 from heddle.tools.v1 import tool_service_pb2 as pb
+from heddle_client.transience import is_passing
+from heddle_client.wire_times import timestamp
 from heddle_core.clock import MICROS_PER_SECOND
 from heddle_core.errors import invalid
 from heddle_core.failpoints import failpoint
 from heddle_core.faults import HeddleError
 from heddle_core.ids import is_id
+from heddle_core.requests import Creator
 from heddle_grpc.authorization import Access, Rule
 from heddle_grpc.calls import Context
-from heddle_spawn.codec import timestamp
 from heddle_spawn.facade.spawning import Spawning, Wish
-from heddle_spawn.facade.transience import is_passing
 from heddle_spawn.rpc.arguments import KINDS, read
 from heddle_spawn.rpc.declarations import tools
 from heddle_spawn.rpc.scopes import ACT_AS
 from heddle_spawn.rules import names
-from heddle_spawn.rules.spawns import Creator, GroupSpec, Waiter
+from heddle_spawn.rules.spawns import GroupSpec, Waiter
 
 NAME = "heddle.tools.v1.ToolService"
 

@@ -20,7 +20,7 @@ def share(parent: RunView, held: Iterable[Bounds], siblings: int) -> Bounds:
         tokens=_even(parent.limits.tokens, parent.usage.tokens, sum(each.tokens for each in open_slices), siblings),
         cost_micro_usd=_even(
             parent.limits.cost_micro_usd,
-            parent.usage.cost_micro_usd,
+            parent.usage.cost,
             sum(each.cost_micro_usd for each in open_slices),
             siblings,
         ),
@@ -43,7 +43,7 @@ def require_left(parent: RunView, asked: Bounds | None) -> None:
     wanted = asked or UNBOUNDED
     for which, limit, used, amount in (
         ("tokens", parent.limits.tokens, parent.usage.tokens, wanted.tokens),
-        ("micro-USD", parent.limits.cost_micro_usd, parent.usage.cost_micro_usd, wanted.cost_micro_usd),
+        ("micro-USD", parent.limits.cost_micro_usd, parent.usage.cost, wanted.cost_micro_usd),
     ):
         left = max(limit - used, 0)
         if limit and (amount > left or left == 0):

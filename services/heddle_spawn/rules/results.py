@@ -56,7 +56,7 @@ def _told(spawn: Spawn) -> dict[str, Any]:
             told["structured"] = json.loads(spawn.result.structured_json)
     if spawn.failure is not None:
         told["failure"] = {"reason": spawn.failure.reason, "message": spawn.failure.message}
-    told["usage"] = {"tokens": spawn.usage.tokens, "cost_micro_usd": spawn.usage.cost_micro_usd}
+    told["usage"] = {"tokens": spawn.usage.tokens, "cost_micro_usd": spawn.usage.cost}
     return told
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
 
-from heddle_client.values import NOTHING, UNBOUNDED, Bounds, Parts, Usage
+from heddle_client.values import UNBOUNDED, Bounds, Parts
 from heddle_core.clock import Micros
+from heddle_core.requests import Creator
+from heddle_core.usage import NOTHING, Usage
 from heddle_spawn.rules.states import GroupState, SpawnState, Stop, Told
 
 DEFAULT_DEADLINE = timedelta(hours=1)
@@ -39,15 +41,6 @@ class FanIn(IntEnum):
     ALL = 1
     ANY = 2
     FIRST_N = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Creator:
-    """In whose name a child is started."""
-
-    tenant: str
-    principal: str
-    acted_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

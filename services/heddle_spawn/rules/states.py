@@ -2,6 +2,8 @@
 
 from enum import Enum, IntEnum
 
+from heddle_core.states import NoTransition, state_after
+
 
 class SpawnState(IntEnum):
     """Where a child stands; the numbers are those of the contract's SpawnState."""
@@ -71,25 +73,15 @@ GROUP_TRANSITIONS: dict[GroupState, frozenset[GroupState]] = {
 """Which states may follow; what is not here is terminal."""
 
 
-class NoTransition(Exception):
-    """A state was asked to change in a way that its table does not know: a fault of the caller's."""
-
-    def __init__(self, state: Enum, why: str) -> None:
-        super().__init__(f"what is {state.name} cannot change because {why}")
-
-
 def advance(state: SpawnState, change: Change) -> SpawnState:
-    """The state after `change`. Raises NoTransition when the table has no such line."""
-    try:
-        return TRANSITIONS[state, change]
-    except KeyError:
-        raise NoTransition(state, change.value) from None
+    """The state after `change`. Raises `heddle_core.states.NoTransition` where the table has no line."""
+    return state_after(TRANSITIONS, "child", state, change)
 
 
 def advance_group(state: GroupState, end: GroupState) -> GroupState:
     """`end`, where the table lets a group get there. Raises NoTransition."""
     if end not in GROUP_TRANSITIONS.get(state, frozenset()):
-        raise NoTransition(state, f"it is to be {end.name}")
+        raise NoTransition("group", state, f"it is to be {end.name}")
     return end
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from heddle_client.values import RunView, Usage
+from heddle_client.values import RunView
+from heddle_core.usage import Usage
 from heddle_spawn.rules.spawns import Spawn
 
 

@@ -2,10 +2,11 @@
 
 from heddle.spawn.v1alpha1 import spawn_group_pb2
 from heddle_core.clock import Micros
+from heddle_core.requests import Creator
 from heddle_database.port import Row, Transaction
 from heddle_spawn.codec import group_spec_message, group_spec_value
 from heddle_spawn.rules.erasure import erased_group
-from heddle_spawn.rules.spawns import Creator, Group, Origin, Waiter
+from heddle_spawn.rules.spawns import Group, Origin, Waiter
 from heddle_spawn.rules.states import GroupState, Stop, Told
 
 COLUMNS = (

@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 
 from heddle.spawn.v1alpha1 import spawn_pb2
+from heddle_client.wire_times import micros_of
 from heddle_core.clock import Micros
 from heddle_database.port import Row, Transaction
 from heddle_spawn.codec import (
     bounds_json,
     bounds_of_json,
     failure_value,
-    micros_of,
     origin_value,
     result_value,
     spawn_message,

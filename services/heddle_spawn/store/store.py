@@ -5,16 +5,20 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
+from heddle_core.changes import Changes
 from heddle_core.clock import MICROS_PER_SECOND, Micros
 from heddle_core.errors import Conflict, InvalidField, invalid
+from heddle_core.requests import RequestKey
 from heddle_database.port import Database, Transaction
-from heddle_spawn.facade.changes import Changes
-from heddle_spawn.facade.ports import Due, ListSpawns, Recorded, RequestKey
+from heddle_database.request_rows import RequestRows
+from heddle_spawn.facade.ports import Due, ListSpawns, Recorded
 from heddle_spawn.rules.spawns import Group, Spawn
 from heddle_spawn.rules.states import SpawnState, Stop
-from heddle_spawn.store import group_rows, request_rows, spawn_rows
+from heddle_spawn.store import group_rows, spawn_rows
 
 T = TypeVar("T")
+
+_REQUESTS = RequestRows("spawn_requests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Store:
 
     async def target_of(self, key: RequestKey) -> str | None:
         """See the port."""
-        return await self.database.read(lambda tx: request_rows.find_target(tx, key))
+        return await self.database.read(lambda tx: _REQUESTS.find_target(tx, key))
 
     async def record(self, key: RequestKey | None, spawns: Sequence[Spawn], group: Group | None) -> Recorded:
         """See the port."""
@@ -38,7 +42,7 @@ class Store:
 
     async def remember(self, key: RequestKey, target: str) -> None:
         """See the port."""
-        await self.database.write(lambda tx: request_rows.remember(tx, key, target))
+        await self.database.write(lambda tx: _REQUESTS.remember(tx, key, target))
 
     async def spawn(self, tenant: str, spawn_id: str) -> Spawn | None:
         """See the port."""
@@ -141,7 +145,7 @@ class Store:
 
 def _record(tx: Transaction, key: RequestKey | None, spawns: tuple[Spawn, ...], group: Group | None) -> Recorded:
     if key is not None:
-        request_rows.find_target(tx, key)
+        _REQUESTS.find_target(tx, key)
     found = _found(tx, spawns, group)
     if found is None:
         alone = group is None or group_rows.insert_group(tx, group)
@@ -149,7 +153,7 @@ def _record(tx: Transaction, key: RequestKey | None, spawns: tuple[Spawn, ...], 
             raise Conflict("the same spawn key")
         found = Recorded(spawns, group)
     if key is not None:
-        request_rows.remember(tx, key, group.group_id if group else spawns[0].spawn_id)
+        _REQUESTS.remember(tx, key, group.group_id if group else spawns[0].spawn_id)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Who waits in this process for a child or group to change; what another process changes is found by looking."""
+"""Who waits in this process for something to change; what another process changes is found by looking."""
 
 import asyncio
 from collections.abc import Generator

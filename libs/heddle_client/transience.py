@@ -1,4 +1,7 @@
-"""Which refusals of the runtime pass by themselves, and how long to wait before the next try."""
+"""Which refusals of the runtime pass by themselves, and how long to wait before the next try.
+
+For services that start runs and follow them: they ask again for as long as it takes, and give up on nothing else.
+"""
 
 from datetime import timedelta
 

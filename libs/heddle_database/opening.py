@@ -1,0 +1,64 @@
+"""Which database a service has: a file in its data folder, or a PostgreSQL that processes share."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heddle_core.clock import Clock
+from heddle_core.errors import StoreUnavailable
+from heddle_core.log_lines import LogLines
+from heddle_database.migrations import Migrations, migrate
+from heddle_database.new_tables import make_tables
+from heddle_database.port import Database
+from heddle_database.sqlite import SqliteDatabase
+
+if TYPE_CHECKING:
+    from heddle_database.postgres_connection import PostgresOptions
+
+_PAUSE = 0.5
+"""Seconds between two attempts to reach a database that is not there yet."""
+
+_log = LogLines(__name__)
+
+
+async def open_database(
+    migrations: Migrations, *, file: Path, address: str, patience: timedelta, clock: Clock
+) -> Database:
+    """Open a service's database and bring its tables up to date: the PostgreSQL at `address`, or without one `file`.
+
+    Raises:
+        IllegalTransition: another process has the file, or the tables were written by a newer version.
+        StoreUnavailable: it cannot be opened, or was not reached within `patience`.
+    """
+    if address:
+        database = await postgres_reached(address, patience)
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        database = await SqliteDatabase.open(file, clock=clock)
+    try:
+        if address:
+            await migrate(database, migrations)
+        else:
+            await make_tables(database, migrations, migrations.folder / "sqlite.sql")
+    except BaseException:
+        await database.close()
+        raise
+    return database
+
+
+async def postgres_reached(address: str, patience: timedelta, options: "PostgresOptions | None" = None) -> Database:
+    """A PostgreSQL as soon as it answers: services start in any order. Raises StoreUnavailable after `patience`."""
+    from heddle_database.postgres import PostgresDatabase
+    from heddle_database.postgres_connection import PostgresOptions
+
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience.total_seconds()
+    while True:
+        try:
+            return await PostgresDatabase.open(address, options=options or PostgresOptions())
+        except StoreUnavailable as problem:
+            if loop.time() >= until:
+                raise
+            _log.warning("waiting for the database", problem=str(problem))
+            await asyncio.sleep(_PAUSE)
