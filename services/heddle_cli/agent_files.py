@@ -1,5 +1,6 @@
 """Reads agents from YAML files: the fields of the contract's AgentSpec, and `agent_id`."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import typer
@@ -27,10 +28,16 @@ def read_agent(text: str, origin: str, agent_id: str = "") -> tuple[str, AgentSp
     fields.pop("agent_id", None)
     if not isinstance(name, str) or not name:
         raise typer.BadParameter(f"{origin} names no agent_id: add one, or give --id")
-    policy = fields.get("approval_policy")
-    if isinstance(policy, str) and not policy.startswith(_POLICY):
-        fields["approval_policy"] = _POLICY + policy.upper()
     try:
-        return name, ParseDict(fields, AgentSpec())
+        return name, agent_spec(fields)
     except ParseError as error:
         raise typer.BadParameter(f"{origin} does not fit AgentSpec: {error}") from error
+
+
+def agent_spec(fields: Mapping[str, Any]) -> AgentSpec:
+    """What an agent is, from a file's fields without `agent_id`. Raises ParseError."""
+    said = dict(fields)
+    policy = said.get("approval_policy")
+    if isinstance(policy, str) and not policy.startswith(_POLICY):
+        said["approval_policy"] = _POLICY + policy.upper()
+    return ParseDict(said, AgentSpec())

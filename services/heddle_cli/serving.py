@@ -15,7 +15,7 @@ from heddle_cli.bundled_nats import bundled_nats
 from heddle_cli.composition import companions_of
 from heddle_cli.display.screen import Screen
 from heddle_core.cycles import leave_out_what_is_here
-from heddle_runtime.logs import set_up_logs
+from heddle_core.json_logs import set_up_logs
 from heddle_runtime.settings import RuntimeSettings
 
 if TYPE_CHECKING:

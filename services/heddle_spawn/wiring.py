@@ -17,12 +17,14 @@ from heddle_core.clock import Clock, SystemClock
 from heddle_core.ids import TimeOrderedIds
 from heddle_database.migrations import Migrations
 from heddle_database.opening import open_database
+from heddle_grpc import tool_calls
 from heddle_grpc.companions import Companion, OpenCompanion
 from heddle_grpc.drain import Drain
 from heddle_grpc.routes import Service
 from heddle_grpc.server import Server
 from heddle_grpc.settings import CallSettings, ServerSettings
 from heddle_grpc.standalone import authenticators_of, server_tls_of, told_address
+from heddle_grpc.tool_routing import TOOL_SERVICE
 from heddle_spawn.facade.attending import Attending
 from heddle_spawn.facade.grouping import Grouping
 from heddle_spawn.facade.reading import Reading
@@ -139,7 +141,7 @@ async def spawn_parts(
         reading = Reading(store, door.runs_of, changes, clock, rounds.ring_spawn, rounds.ring_group)
         services = (
             Service(spawn_service.NAME, spawn_service.SpawnServicer(spawning, reading, drain), spawn_service.RULES),
-            Service(tool_service.NAME, tool_service.ToolServicer(spawning), tool_service.RULES),
+            Service(TOOL_SERVICE, tool_service.ToolServicer(spawning), tool_calls.RULES),
         )
         yield SpawnParts(services, rounds)
 

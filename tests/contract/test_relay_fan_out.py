@@ -198,6 +198,19 @@ async def test_words_that_were_redacted_are_gone_from_the_stream(shop: Shop, bus
     assert [kind for kind, _ in await stream_of(bus, "t1")] == ["MessageRedacted"]
 
 
+async def test_what_stands_behind_a_redaction_stays_in_the_stream(shop: Shop, bus: Bus) -> None:
+    await talk(shop, "t1")
+    key = RequestKey("RedactMessage", RequestId("x1"), b"")
+    redact = RedactMessage(ADA, key, ThreadId("t1"), MessageId("said_1"), "secret")
+    await ThreadStore(shop.store).redact_message(redact)
+    redacted = (await ends(shop))["t1"]
+    await talk(shop, "t1", "t2")
+    async with relaying(shop, bus) as working:  # all of it is published in one round
+        await working.marked()
+    last = (await ends(shop))["t1"]
+    assert [sequence for _, sequence in await stream_of(bus, "t1")] == [*range(redacted, last + 1)]
+
+
 async def test_memory_is_bounded_and_the_backlog_finds_what_was_left_out(shop: Shop, bus: Bus) -> None:
     narrow = replace(QUICK, limits=OutboxLimits(events=4, threads=2, positions=2), threads_a_round=3, events_a_thread=2)
     threads = [f"t{number}" for number in range(9)]

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -12,7 +13,7 @@ import grpc
 from tests.kit.bad_input_cases import Cases
 from tests.kit.bad_input_checks import faults_of
 from tests.kit.bad_input_contract import Rpc
-from tests.kit.bad_input_world import LivingWorld, Metadata
+from tests.kit.bad_input_world import Metadata, World
 from tests.kit.property_calls import reason_of
 
 AT_ONCE = 24
@@ -79,8 +80,12 @@ class Sender:
         return None
 
 
+MakeWorld = Callable[[Sender, str], Awaitable[World]]
+"""Prepares a tenant: that of the sender; ids that it chooses begin with the name."""
+
+
 async def send_all(
-    rpcs: list[Rpc], cases: int, seed: int, own: Sender, foreign: LivingWorld, tools: str, *, at_once: int = AT_ONCE
+    rpcs: list[Rpc], cases: int, seed: int, own: Sender, foreign: World, make: MakeWorld, *, at_once: int = AT_ONCE
 ) -> list[Tally]:
     """Send `cases` requests to each RPC, each chunk in a tenant of its own, and look at every answer."""
     tallies = [Tally(rpc) for rpc in rpcs]
@@ -94,8 +99,7 @@ async def send_all(
             tally, begin, end = waiting.get_nowait()
             random = Random(f"{seed} {tally.rpc.path} {begin}")
             sender = own.acting_as(f"tenant{tallies.index(tally)}-{begin}/ann")
-            world = LivingWorld(sender.channel, sender.metadata, f"w{begin}", tools)
-            made = Cases(tally.rpc, random, await world.prepare(), foreign)
+            made = Cases(tally.rpc, random, await make(sender, f"w{begin}"), foreign)
             for number in range(begin, end):
                 await _send(sender, tally, made.case(number))
 

@@ -11,7 +11,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from tests.kit.bad_input_contract import Rpc, is_id, is_map
-from tests.kit.bad_input_world import LivingWorld
+from tests.kit.bad_input_words import BAD, GOOD
+from tests.kit.bad_input_world import World
 
 _DEEPEST = 4
 _MIB = 1 << 20
@@ -101,14 +102,17 @@ _MODELS = (
 )
 _ORDERS = ("create_time", "create_time desc", "title", "title desc", "password", "create_time; --", "a" * 500)
 
+_AGO = {("TimeRange", "start_time"): 86_400, ("Schedule", "end_time"): -86_400 * 366, ("Schedule", "once"): -3_600}
+"""Seconds before now that a good time lies, by message and field; 5 elsewhere."""
+
 _SLOW = frozenset({"wait_seconds"})
-"""Fields whose good values hold the call: they are given bad ones only."""
+"""Fields whose good values hold the call: their only good value is zero."""
 
 
 class Cases:
     """Requests for one RPC."""
 
-    def __init__(self, rpc: Rpc, random: Random, own: LivingWorld, foreign: LivingWorld) -> None:
+    def __init__(self, rpc: Rpc, random: Random, own: World, foreign: World) -> None:
         """`own` is the world of the caller's tenant, `foreign` that of another."""
         self.own = own
         self.foreign = foreign
@@ -197,7 +201,8 @@ class Cases:
             case "google.protobuf.FieldMask":
                 inner.paths.extend(self._paths(outer.DESCRIPTOR) if fits else random.choices(_TEXTS[:20], k=2))
             case "google.protobuf.Timestamp":
-                inner.seconds = round(datetime.now(UTC).timestamp()) - 5 if fits else random.choice(_NUMBERS)
+                ago = _AGO.get((outer.DESCRIPTOR.name, field.name), 5)
+                inner.seconds = round(datetime.now(UTC).timestamp()) - ago if fits else random.choice(_NUMBERS)
                 inner.nanos = 0 if fits else random.choice((-1, 1, 999_999_999, 10**9, 2**31 - 1))
             case "google.protobuf.Duration":
                 inner.seconds = 30 if fits else random.choice(_NUMBERS)
@@ -233,7 +238,9 @@ class Cases:
             case FieldDescriptor.CPPTYPE_DOUBLE | FieldDescriptor.CPPTYPE_FLOAT:
                 return 0.5 if fits else random.choice(_FLOATS)
             case FieldDescriptor.CPPTYPE_INT32:
-                return self._number(field, fits) if field.name not in _SLOW else random.choice((0, -1, 61, 2**31 - 1))
+                if field.name in _SLOW:
+                    return 0 if fits else random.choice((-1, 61, 2**31 - 1))
+                return self._number(field, fits)
             case _:
                 return self._number(field, fits)
 
@@ -253,6 +260,8 @@ class Cases:
         known = self.own.ids.get(_kind_of(name))
         if known:
             return random.choice(known)
+        if name in GOOD:
+            return random.choice(GOOD[name])
         if name.endswith("_json") or name == "json":
             return '{"type": "object"}'
         if name == "order_by":
@@ -280,6 +289,8 @@ class Cases:
         if name == "page_token":
             token = random.choice(self.own.ids["page_token"] or ["AAAA"])
             pools += [(token[:-1], token[::-1], f"{token}=", f"{token}AAAA", token.swapcase()), self.foreign.ids[name]]
+        if name in BAD:
+            pools += [BAD[name], BAD[name]]
         if name == "model":
             pools.append(_MODELS)
         if name == "order_by":

@@ -1,7 +1,7 @@
 """A prepared tenant: threads, runs and inputs in every state, agents and providers, for cases around living ids."""
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -32,6 +32,20 @@ from tests.kit.property_scenario import TOOLS, turn
 Metadata = tuple[tuple[str, str], ...]
 
 _ENQUEUE = ConflictPolicy.CONFLICT_POLICY_ENQUEUE
+
+
+class World(Protocol):
+    """What cases are made around."""
+
+    ids: dict[str, list[str]]
+    """Ids that live, by the name of the field that would name them: `thread_id`, `run_id`, `page_token`."""
+    last_sequence: int
+    tools: str
+    """Address of a tool provider."""
+
+    def spare(self, field: str) -> str:
+        """A name for something new."""
+        ...
 
 
 class LivingWorld:

@@ -30,6 +30,7 @@ def _loaded() -> descriptor_pool.DescriptorPool:
     import google.api.field_behavior_pb2
     import google.protobuf.any_pb2
     import google.protobuf.duration_pb2
+    import google.protobuf.field_mask_pb2
     import google.protobuf.struct_pb2
     import google.protobuf.timestamp_pb2
     import google.type.money_pb2

@@ -26,11 +26,10 @@ NOBODY = "127.0.0.1:1"
 
 
 @dataclass
-class Studio:
-    """A served campaign service."""
+class Calls:
+    """What callers of a campaign service do."""
 
     campaigns: CampaignServiceStub
-    served: RunningCampaign
 
     async def create(self, *, request_id: str = "", **fields: Any) -> campaign_pb2.Campaign:
         """A campaign like `campaign()`; other fields are those of the request."""
@@ -78,6 +77,13 @@ class Studio:
                     if each.cycle_id == cycle_id and each.state == state:
                         return each
         raise AssertionError(f"{cycle_id} did not get there")
+
+
+@dataclass
+class Studio(Calls):
+    """A campaign service that is served in this process."""
+
+    served: RunningCampaign
 
 
 def campaign(**fields: Any) -> campaign_pb2.Campaign:

@@ -14,7 +14,7 @@ from heddle.spawn.v1alpha1 import spawn_service_pb2 as pb
 from heddle.spawn.v1alpha1.spawn_group_pb2 import FanIn, SpawnGroupSpec, SpawnGroupState, SpawnStage
 from heddle.spawn.v1alpha1.spawn_pb2 import BudgetSlice, SpawnSpec, SpawnState
 from heddle.tools.v1.tool_service_pb2 import CallContext, CallToolRequest, ListToolsRequest
-from heddle_core.errors import InvalidField, RequestIdReused
+from heddle_core.errors import InvalidField, RequestIdReused, SpawnNotFound
 from heddle_core.faults import HeddleError, StatusCode
 from heddle_grpc.identity import ACT_AS_KEY
 from tests.kit.running_runtime import new_id
@@ -320,6 +320,7 @@ async def test_another_tenants_child_and_an_unknown_one_give_the_same_answer(her
         for spawn_id in (mine.spawn_id, "spn_" + "0" * 32):
             fields = {"request_id": "r"} if kind is pb.CancelSpawnRequest else {}
             error = await refusal(method(kind(spawn_id=spawn_id, **fields), metadata=ELSEWHERE))
+            assert error.reason == "SPAWN_NOT_FOUND"
             told.append(str(error).replace(spawn_id, "ID"))
         assert told[0] == told[1]
     assert not (await here.spawns.ListSpawns(pb.ListSpawnsRequest(), metadata=ELSEWHERE)).spawns
@@ -387,3 +388,10 @@ async def test_a_repeated_tool_call_finds_the_child_of_the_first(here: Family) -
     request.arguments_json = '{"agent": "worker", "task": "something else"}'
     (answer,) = [each async for each in here.tools.CallTool(request)]
     assert "asked to do something else" in answer.result.content[0].json
+
+
+@pytest.mark.parametrize("target", [{"spawn_id": "none"}, {"group_id": "none"}])
+async def test_an_unknown_child_or_group_is_told_as_such(here: Family, target: Any) -> None:
+    watched = here.spawns.WatchSpawn(pb.WatchSpawnRequest(**target))
+    for call in (here.spawns.GetSpawn(pb.GetSpawnRequest(**target)), anext(aiter(watched))):
+        assert isinstance(await refusal(call), SpawnNotFound)

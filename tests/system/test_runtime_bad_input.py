@@ -121,7 +121,7 @@ async def test_no_request_whatever_gets_anything_but_an_answer_or_a_refusal_that
         rpcs = served_rpcs(served.server.address)
         assert any(rpc.name == "StartTurn" for rpc in rpcs)
         foreign = await served.world(served.other, "foreign")
-        tallies = await send_all(rpcs, CASES, SEED, served.own, foreign, served.tools)
+        tallies = await send_all(rpcs, CASES, SEED, served.own, foreign, served.world)
         for tally in tallies:
             print(tally)
         faults = [fault for tally in tallies for fault in tally.faults]

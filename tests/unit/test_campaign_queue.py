@@ -7,15 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heddle_campaign.rules.budget import (
-    Exhausted,
-    MicroUsd,
-    Quota,
-    Share,
-    exhausted,
-    left_for_cycle,
-    split,
-)
+from heddle_campaign.rules.budget import Exhausted, Quota, Share, exhausted, left_for_cycle, split
 from heddle_campaign.rules.failures import (
     LONGEST_BACKOFF,
     FailurePolicy,
@@ -28,6 +20,7 @@ from heddle_campaign.rules.queue import Bounds, DueCycle, Rate, Spent, choose, s
 from heddle_campaign.rules.rotation import Candidate, RotationTarget, choose_agents, next_target
 from heddle_core.clock import Micros
 from heddle_core.ids import TenantId
+from heddle_core.usage import MicroUsd
 from tests.kit.schedules import MINUTE
 
 SECOND = 1_000_000

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from heddle.runtime.v1.stream_pb2 import EventBatch, Opened, StreamFrame
+from heddle_client.persistence import USUAL
 from heddle_client.port import AgentRuntime, FrameStream
-from heddle_client.resume import Persistence, follow_thread
+from heddle_client.resume import follow_thread
 from heddle_core import errors
 from heddle_core.faults import HeddleError
 from tests.kit.stream_tellings import event
@@ -46,7 +47,7 @@ def fact(sequence: int) -> StreamFrame:
 async def read(first: Replica, *others: Replica, until: int) -> list[int]:
     seen: list[int] = []
     runtimes = [cast(AgentRuntime, cast(Any, each)) for each in (first, *others)]
-    patient = Persistence(sleep=at_once)
+    patient = replace(USUAL, sleep=at_once)
     frames = follow_thread(runtimes[0], "t_1", elsewhere=runtimes[1:], persistence=patient)
     async with asyncio.timeout(10), aclosing(frames):
         async for frame in frames:

@@ -1,5 +1,6 @@
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,8 @@ from heddle.runtime.v1.thread_service_pb2 import GetThreadRequest
 from heddle_client.fake import FakeRuntime
 from heddle_client.fake_script import Reply, script_of
 from heddle_client.over_grpc import connect
-from heddle_client.resume import Persistence, follow_thread, follow_turn
+from heddle_client.persistence import USUAL
+from heddle_client.resume import follow_thread, follow_turn
 from heddle_client.transcript import Transcript
 from heddle_core import errors
 from tests.kit.runtime_calls import all_events, read, start, streamed
@@ -24,7 +26,7 @@ async def soon(seconds: float) -> None:
     await asyncio.sleep(0)
 
 
-HASTY = Persistence(random=lambda: 0.0, sleep=soon)
+HASTY = replace(USUAL, random=lambda: 0.0, sleep=soon)
 
 
 @pytest.mark.parametrize("kind", [Kind.CUT, Kind.ROTATE, Kind.DRAIN, Kind.SLOW, Kind.REPEAT, Kind.STALL])

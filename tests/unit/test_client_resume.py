@@ -21,8 +21,9 @@ from heddle.runtime.v1.stream_pb2 import (
 )
 from heddle.runtime.v1.thread_service_pb2 import ListEventsRequest, ListEventsResponse
 from heddle_client.fake import FakeRuntime
+from heddle_client.persistence import Persistence
 from heddle_client.port import FrameStream
-from heddle_client.resume import Persistence, follow_thread, follow_turn
+from heddle_client.resume import follow_thread, follow_turn
 from heddle_client.transcript import Transcript
 from heddle_core import errors
 from heddle_core.clock import ManualClock
@@ -46,7 +47,7 @@ class Pauses:
         await asyncio.sleep(0)
 
     def persistence(self, random: float = 0.0, give_up_after: timedelta = PATIENT) -> Persistence:
-        return Persistence(give_up_after=give_up_after, clock=self.clock, random=lambda: random, sleep=self.sleep)
+        return Persistence(self.clock, lambda: random, self.sleep, give_up_after=give_up_after)
 
 
 class Scripted:

@@ -122,6 +122,14 @@ def test_required_means_present_for_every_kind_of_field() -> None:
     assert wrong(strict(name="n", limits={}, run_ids=["r"], count=0)) == []
 
 
+def test_an_update_may_lack_what_its_mask_does_not_name() -> None:
+    change = message("ChangeRequest")
+    given = {"request_id": "r", "update_mask": {"paths": ["count"]}}
+    assert wrong(change(**given, strict={"run_ids": ["r"]})) == []
+    assert wrong(change(**given)) == ["strict"]
+    assert wrong(change(**given, strict={"run_ids": ["not an id"]})) == ["strict.run_ids[0]"]
+
+
 def test_limits_are_settings() -> None:
     assert wrong(ask("abcd"), FieldLimits(text_bytes=3)) == ["content[0].text"]
     assert wrong(ask(schema_json="[1, 2]"), FieldLimits(json_bytes=3)) == ["schema_json"]

@@ -21,7 +21,8 @@ from heddle_core.errors import (
     ParentCancelled,
     ParentFinished,
 )
-from heddle_spawn.rpc.arguments import AgentArguments, AssetArguments, GroupArguments, read
+from heddle_grpc.tool_calls import read_arguments
+from heddle_spawn.rpc.arguments import AgentArguments, AssetArguments, GroupArguments
 from heddle_spawn.rules import names
 from heddle_spawn.rules.checks import (
     NO_TOOLS,
@@ -149,7 +150,7 @@ def test_a_models_arguments_become_a_spec() -> None:
         "tools": ["kit/*"],
         "result_schema": {"type": "object"},
     }
-    spec = read(AgentArguments, json.dumps(said)).spec("key")
+    spec = read_arguments(AgentArguments, json.dumps(said)).spec("key")
     assert spec.budget == Bounds(tokens=10, cost_micro_usd=1), "never free by rounding"
     assert spec.deadline == timedelta(minutes=1)
     assert spec.context == (Text("one"),)
@@ -160,13 +161,13 @@ def test_a_models_arguments_become_a_spec() -> None:
 def test_the_keys_of_a_groups_children_say_stage_and_place() -> None:
     child = {"agent": "worker", "task": "x"}
     said = {"stages": [[child, child], [child]], "wait_for": "first", "count": 1}
-    spec = read(GroupArguments, json.dumps(said)).spec("call-1")
+    spec = read_arguments(GroupArguments, json.dumps(said)).spec("call-1")
     assert [[each.spawn_key for each in stage] for stage in spec.stages] == [
         ["call-1-1-1", "call-1-1-2"],
         ["call-1-2-1"],
     ]
     check_group(spec, TreeBounds())
-    longest = read(GroupArguments, json.dumps(said)).spec(names.call_key("run:call"))
+    longest = read_arguments(GroupArguments, json.dumps(said)).spec(names.call_key("run:call"))
     check_group(longest, TreeBounds())
 
 
@@ -184,11 +185,11 @@ def test_the_keys_of_a_groups_children_say_stage_and_place() -> None:
 )
 def test_bad_arguments_are_refused_by_field(kind: Any, said: str, field: str) -> None:
     with pytest.raises(InvalidField) as raised:
-        read(kind, said)
+        read_arguments(kind, said)
     assert field in [each.field for each in raised.value.violations]
 
 
 @pytest.mark.parametrize("said", ["{}", '{"children": [{"agent": "a", "task": "x"}], "stages": [[]]}'])
 def test_a_group_has_either_children_or_stages(said: str) -> None:
     with pytest.raises(InvalidField, match="either children or stages"):
-        read(GroupArguments, said).spec("k")
+        read_arguments(GroupArguments, said).spec("k")

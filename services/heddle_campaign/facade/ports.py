@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from heddle_campaign.rules.budget import MicroUsd
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycle_keys import CycleOrigin
 from heddle_campaign.rules.cycles import Cycle
@@ -25,6 +24,7 @@ from heddle_campaign.rules.triggers import TriggerHistory
 from heddle_client.values import FactPage, Forecast, NewTurn, RunView
 from heddle_core.clock import Micros
 from heddle_core.requests import Creator, RequestKey
+from heddle_core.usage import MicroUsd
 
 # --- the runtime ---------------------------------------------------------------------------------------------
 
@@ -84,6 +84,8 @@ class Standing:
     """Scheduled times of the asked stretch that have a cycle."""
     history: TriggerHistory = TriggerHistory({}, {})
     """Of its triggers, and of the asked dedupe key."""
+    started: str = ""
+    """Id of the cycle that the asked dedupe key has started. Empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,14 @@ class CampaignStore(Protocol):
         """
         ...
 
+    async def target_of(self, key: RequestKey) -> str | None:
+        """What was kept of a request by `remember`. Raises RequestIdReused."""
+        ...
+
+    async def remember(self, key: RequestKey, target: str) -> None:
+        """Keep what came of a request that may change several campaigns. Raises RequestIdReused."""
+        ...
+
     async def settle(self, decision: Decision, most: int, again: timedelta) -> Settled:
         """Decide on the ACTIVE campaigns that are due, oldest first, each by itself.
 
@@ -343,6 +353,10 @@ class MemoryStore(Protocol):
 
     async def known(self, tenant: str, campaign_id: str, most: int = 1_000) -> tuple[Learned, ...]:
         """What a campaign knows, pinned ones and the newest first."""
+        ...
+
+    async def every(self, after: tuple[str, str], most: int) -> tuple[Learned, ...]:
+        """Memories of all tenants behind a place, by tenant and id; `("", "")` is before the first."""
         ...
 
     async def memory(self, tenant: str, memory_id: str) -> Learned | None:

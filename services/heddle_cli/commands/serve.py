@@ -1,9 +1,16 @@
 """`heddle serve`."""
 
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from pydantic_settings import BaseSettings
+
+S = TypeVar("S", bound="BaseSettings")
 
 
 class ServiceName(Enum):
@@ -11,11 +18,12 @@ class ServiceName(Enum):
 
     RUNTIME = "runtime"
     SPAWN = "spawn"
+    CAMPAIGN = "campaign"
 
 
 def serve(
     context: typer.Context,
-    service: Annotated[ServiceName, typer.Argument(metavar="SERVICE", help="Which one: runtime or spawn.")],
+    service: Annotated[ServiceName, typer.Argument(metavar="SERVICE", help="Which one: runtime, spawn or campaign.")],
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the settings in force, secrets hidden, and exit.")
     ] = False,
@@ -33,9 +41,15 @@ def serve(
 
     screen = Screen(machine=True)
     with told(screen):
-        if service is ServiceName.SPAWN:
-            _serve_spawn(print_config=print_config)
-            return
+        match service:
+            case ServiceName.SPAWN:
+                _serve_spawn(print_config=print_config)
+                return
+            case ServiceName.CAMPAIGN:
+                _serve_campaign(print_config=print_config)
+                return
+            case ServiceName.RUNTIME:
+                pass
         settings = read_settings({"log_level": os.environ.get("HEDDLE_LOG_LEVEL", "INFO")})
         if print_config:
             print_settings(settings)
@@ -44,26 +58,46 @@ def serve(
 
 
 def _serve_spawn(*, print_config: bool) -> None:
+    from heddle_spawn.__main__ import serve as serve_spawn
+    from heddle_spawn.settings import SpawnSettings
+
+    settings = _read(SpawnSettings)
+    _serve_beside(settings, settings.log_level, lambda: serve_spawn(settings), print_config=print_config)
+
+
+def _serve_campaign(*, print_config: bool) -> None:
+    from heddle_campaign.__main__ import serve as serve_campaign
+    from heddle_campaign.settings import CampaignSettings
+
+    settings = _read(CampaignSettings)
+    _serve_beside(settings, settings.log_level, lambda: serve_campaign(settings), print_config=print_config)
+
+
+def _read(kind: "type[S]") -> "S":
+    """A service's settings from the environment. Raises BadParameter for what does not fit."""
+    from pydantic import ValidationError
+
+    try:
+        return kind()
+    except ValidationError as error:
+        raise typer.BadParameter(f"the settings do not fit: {error}") from error
+
+
+def _serve_beside(
+    settings: "BaseSettings", log_level: str, serve: "Callable[[], Coroutine[Any, Any, None]]", *, print_config: bool
+) -> None:
     import asyncio
     import os
 
-    from pydantic import ValidationError
-
     from heddle_core import failpoints
-    from heddle_spawn.__main__ import serve as serve_spawn
-    from heddle_spawn.logs import set_up_logs
-    from heddle_spawn.settings import SpawnSettings
+    from heddle_core.json_logs import set_up_logs
 
-    try:
-        settings = SpawnSettings()
-    except ValidationError as error:
-        raise typer.BadParameter(f"the settings do not fit: {error}") from error
     if print_config:
         print(settings.model_dump_json(indent=2))
         return
     failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
-    set_up_logs(settings.log_level)
-    asyncio.run(serve_spawn(settings))
+    set_up_logs(log_level)
+    asyncio.run(serve())
 
 
 def _say_nothing(address: str, default_model: str, bus: str, *, development: bool) -> None:

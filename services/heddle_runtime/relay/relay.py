@@ -52,7 +52,7 @@ class RelaySettings:
     gather_for: timedelta = timedelta(milliseconds=10)
     """How long the first event of a round waits for others: sixteen together cost a quarter of what they cost apart."""
     threads_a_round: int = 256
-    threads_a_read: int = 64
+    threads_a_read: int = 256
     events_a_thread: int = 64
     bytes_a_round: int = 8 * 1024 * 1024
     """Most that one round publishes; one event is always taken."""
@@ -183,7 +183,7 @@ class Relay:
             await self._store.adopt(stream.created)
             standing = await self._stand()
         self._outbox.open()
-        rounds = Rounds(self._bus, self._marks, standing.log_epoch, stream.created)
+        rounds = Rounds(self._bus, self._marks, standing.log_epoch, stream.created, self._connection)
         await self._doorbells.announce(self._shards)
         await self._sweep(rounds)
         return rounds

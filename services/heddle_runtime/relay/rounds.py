@@ -19,8 +19,10 @@ _log = LogLines(__name__)
 class Rounds:
     """Publishes to one incarnation of the stream."""
 
-    def __init__(self, bus: Bus, marks: Marks, log_epoch: int, created: Micros) -> None:
+    def __init__(self, bus: Bus, marks: Marks, log_epoch: int, created: Micros, connection: int) -> None:
+        """`created` is when the stream was, as it was judged over the `connection` of this number."""
         self._bus = bus
+        self._connection = connection
         self._marks = marks
         self._log_epoch = log_epoch
         self._created = created
@@ -32,12 +34,14 @@ class Rounds:
         Raises ServiceUnreachable or DeadlinePassed when it is unknown what became of some of them, and
         ServiceUnreachable when the stream turns out to be another.
         """
-        queues = [self._queue(each) for each in round_]
+        given = [_up_to_redaction(each) for each in round_]
+        put_off = [facts.key for facts, each in zip(given, round_, strict=True) if facts is not each]
+        queues = [self._queue(each) for each in given]
         progress = await self._bus.publish_in_order(queues)
         failpoint("published_unmarked")
-        put_off: list[ThreadKey] = []
+        self._check_connection()
         fault: HeddleError | None = None
-        for facts, queue, came in zip(round_, queues, progress, strict=True):
+        for facts, queue, came in zip(given, queues, progress, strict=True):
             self._note(facts, queue, came)
             if isinstance(came.fault, RequestTooLarge):
                 await self._refer_to_log(facts.key, facts.facts[came.stored])
@@ -55,6 +59,7 @@ class Rounds:
     async def publish_deletion(self, key: ThreadKey, fact: Fact) -> None:
         """Publish that a thread was deleted, and remove all else that the stream has of it. Raises as `publish`."""
         stored = await self._store(publication(self._log_epoch, key, fact))
+        self._check_connection()
         await self._bus.purge(of_thread(key), before=stored.stream_sequence)
 
     def _queue(self, facts: Facts) -> list[Publication]:
@@ -84,9 +89,25 @@ class Rounds:
             message.subject, message.payload, message_id=message.message_id, headers=message.headers
         )
 
+    def _check_connection(self) -> None:
+        """Publishing waits for a connection, and behind a new one may be another stream, which nobody has judged.
+
+        What was acknowledged over it counts as not published: places in it may well be higher than those before.
+        """
+        if self._bus.connection.value.count != self._connection:
+            raise ServiceUnreachable("the event stream", "it was connected anew while it was published to")
+
     def _check_stream(self, acknowledged: list[Acknowledgement]) -> None:
         """Places in a stream only rise: where they do not, somebody has put another in its place."""
         fresh = [each.stream_sequence for each in acknowledged if not each.duplicate]
         if fresh and min(fresh) <= self._highest:
             raise ServiceUnreachable("the event stream", "it was replaced while it was published to")
         self._highest = max([self._highest, *fresh])
+
+
+def _up_to_redaction(facts: Facts) -> Facts:
+    """The facts up to the first redaction: what is in front of it goes from the stream, and what is behind it stays."""
+    for place, fact in enumerate(facts.facts[:-1], start=1):
+        if fact.kind == REDACTED:
+            return replace(facts, facts=facts.facts[:place], more=True)
+    return facts

@@ -127,7 +127,7 @@ class Reading:
         return await self._source.read_events(self._tenant, self._thread_id, self.cursor, PAGE, self._run_id)
 
     def _skip(self, last: int) -> None:
-        """Nothing up to the hole's end is of the run; or the log ends at `last`, before it: who told of it was wrong."""
+        """Nothing up to the hole's end is of the run; or the log ends before, at `last`: who told of it was wrong."""
         self.cursor = max(self.cursor, min(self._behind, last))
         if self._behind > last:
             if self._follower.head <= self._behind:  # or it is known from somebody who came meanwhile

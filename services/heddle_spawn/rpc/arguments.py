@@ -5,9 +5,9 @@ else sends others is refused by field.
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from heddle_client.values import Bounds, Text
 from heddle_core.errors import InvalidField
@@ -103,21 +103,6 @@ class GroupArguments(_Arguments):
             stop_on_failure=self.stop_on_failure,
             deadline=timedelta(seconds=self.deadline_seconds or 0),
         )
-
-
-_Read = TypeVar("_Read", bound=_Arguments)
-
-
-def read(kind: type[_Read], arguments_json: str) -> _Read:
-    """The arguments in a JSON text. Raises InvalidField, naming each bad field by its path."""
-    try:
-        return kind.model_validate_json(arguments_json or "{}")
-    except ValidationError as error:
-        found = (
-            Violation(".".join(str(step) for step in each["loc"]) or "arguments", each["msg"])
-            for each in error.errors(include_url=False, include_input=False)
-        )
-        raise InvalidField(tuple(found)) from error
 
 
 KINDS: Mapping[str, type[AgentArguments] | type[GroupArguments] | type[AssetArguments]] = {

@@ -1,0 +1,192 @@
+"""What a campaign forgets by itself: what has faded, and what was learned from a thread that is gone.
+
+A deleted thread is told by a doorbell. A daily round finds those that no doorbell told: it asks the runtime whether the
+threads that memories cite are still there, so many a round at most, and goes on where the last round stopped.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from heddle_campaign.facade.ports import CampaignStore, MemoryStore, RunsOf
+from heddle_campaign.rules.learned import Citation, Learned
+from heddle_campaign.rules.memories import faded
+from heddle_core.errors import CursorAhead, CursorTooOld, ThreadNotFound
+from heddle_core.faults import HeddleError
+from heddle_core.log_lines import LogLines
+from heddle_core.requests import Creator
+
+DAY = timedelta(days=1)
+MOST_ASKED = 10_000
+"""Threads that are asked for in one round."""
+
+_PAGE = 500
+_SIDE_BY_SIDE = 8
+_AGAIN = timedelta(minutes=1)
+"""After a round that failed, and least time between two rounds."""
+
+_log = LogLines(__name__)
+
+Place = tuple[str, str]
+_FIRST: Place = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a round did."""
+
+    faded: int = 0
+    """Memories that were worth nothing any more."""
+    asked: int = 0
+    """Threads that the runtime was asked for."""
+    of_threads: int = 0
+    """Memories of threads that are gone."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """How far a round has come."""
+
+    asked: set[Place] = field(default_factory=set[Place])
+    creators: dict[Place, Creator | None] = field(default_factory=dict["Place", "Creator | None"])
+    faded: int = 0
+    of_threads: int = 0
+
+
+class Forgetting:
+    """Erases memories for good: what is erased is never learned again."""
+
+    def __init__(
+        self,
+        store: CampaignStore,
+        memories: MemoryStore,
+        runs_of: RunsOf,
+        *,
+        every: timedelta = DAY,
+        most_asked: int = MOST_ASKED,
+    ) -> None:
+        self._store = store
+        self._memories = memories
+        self._runs_of = runs_of
+        self._every = every
+        self._most_asked = most_asked
+        self._asked_up_to = _FIRST
+        self._wanted = asyncio.Event()
+
+    async def forget_thread(self, tenant: str, thread_id: str) -> int:
+        """Erase what was learned from a thread that was deleted; how much that was."""
+        erased = await self._memories.forget_thread(tenant, thread_id)
+        if erased:
+            _log.info("forgotten with its thread", tenant=tenant, thread=thread_id, memories=erased)
+        return erased
+
+    def look_now(self) -> None:
+        """Have a round soon: a thread may have been deleted while nobody could hear."""
+        self._wanted.set()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncGenerator[None]:
+        """Go round at once, and then every day, until the block is left."""
+        task = asyncio.create_task(self._rounds())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def round(self) -> Forgotten:
+        """Look at every memory once. Raises StoreUnavailable; that the runtime is away only ends the asking."""
+        state = _Round()
+        place, asking_from, may_ask = _FIRST, self._asked_up_to, True
+        while page := await self._memories.every(place, _PAGE):
+            place = _place(page[-1])
+            gone = await self._fade(state, page)
+            left = [each for each in page if each.memory.memory_id not in gone and _place(each) > asking_from]
+            may_ask = may_ask and await self._ask_for(state, left)
+        if may_ask:
+            self._asked_up_to = _FIRST
+        return Forgotten(state.faded, len(state.asked), state.of_threads)
+
+    async def _rounds(self) -> None:
+        while True:
+            self._wanted.clear()
+            pause = self._every
+            try:
+                done = await self.round()
+                if done.faded or done.of_threads:
+                    _log.info("forgotten in a round", faded=done.faded, of_threads=done.of_threads)
+            except HeddleError as error:
+                pause = min(_AGAIN, self._every)
+                _log.warning("memories could not be looked at", reason=error.reason, problem=str(error))
+            except Exception:
+                # A round that ends for ever would keep what must be forgotten.
+                pause = min(_AGAIN, self._every)
+                _log.exception("the round over memories failed")
+            await asyncio.sleep(min(_AGAIN, pause).total_seconds())
+            try:
+                async with asyncio.timeout((pause - min(_AGAIN, pause)).total_seconds()):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass
+
+    async def _fade(self, state: _Round, page: Sequence[Learned]) -> set[str]:
+        now = await self._store.now()
+        by_tenant: dict[str, list[str]] = {}
+        for each in page:
+            if faded((each.memory,), now):
+                by_tenant.setdefault(each.tenant, []).append(each.memory.memory_id)
+        for tenant, memory_ids in by_tenant.items():
+            await self._memories.fade(tenant, memory_ids)
+            state.faded += len(memory_ids)
+        return {memory_id for memory_ids in by_tenant.values() for memory_id in memory_ids}
+
+    async def _ask_for(self, state: _Round, memories: Sequence[Learned]) -> bool:
+        """Whether all threads that they cite were asked for; else the next round begins where this one stopped."""
+        for place in range(0, len(memories), _SIDE_BY_SIDE):
+            batch = memories[place : place + _SIDE_BY_SIDE]
+            cited = {
+                (each.tenant, each.citation.thread_id): (each, each.citation)
+                for each in batch
+                if each.citation is not None and (each.tenant, each.citation.thread_id) not in state.asked
+            }
+            if len(state.asked) + len(cited) > self._most_asked:
+                return False
+            state.asked |= cited.keys()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for learned, citation in cited.values():
+                        group.create_task(self._ask(state, learned, citation))
+            except ExceptionGroup as failed:
+                problem = failed.exceptions[0]
+                if not isinstance(problem, HeddleError):
+                    raise
+                _log.warning("the runtime cannot be asked for threads", reason=problem.reason, problem=str(problem))
+                return False
+            self._asked_up_to = _place(batch[-1])
+        return True
+
+    async def _ask(self, state: _Round, learned: Learned, citation: Citation) -> None:
+        creator = await self._creator(state, learned)
+        if creator is None:
+            return
+        after = max(0, citation.first_sequence - 1)
+        try:
+            await self._runs_of(creator).facts(citation.thread_id, run_id=citation.run_id, after=after, most=1)
+        except (CursorTooOld, CursorAhead):
+            return
+        except ThreadNotFound:
+            state.of_threads += await self.forget_thread(learned.tenant, citation.thread_id)
+
+    async def _creator(self, state: _Round, learned: Learned) -> Creator | None:
+        """In whose name to ask; None where the campaign is gone, with all that it knew."""
+        key = (learned.tenant, learned.campaign_id)
+        if key not in state.creators:
+            campaign = await self._store.campaign(*key)
+            state.creators[key] = campaign.creator if campaign is not None else None
+        return state.creators[key]
+
+
+def _place(learned: Learned) -> Place:
+    return learned.tenant, learned.memory.memory_id

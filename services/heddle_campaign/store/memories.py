@@ -1,0 +1,147 @@
+"""What campaigns have learned, and what their agents told each other, on stable storage."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+
+from heddle_campaign.facade.ports import ListMemories
+from heddle_campaign.rules.learned import Learned, PeerMessage
+from heddle_campaign.store import memory_rows
+from heddle_campaign.store.bodies import message_body, message_of
+from heddle_campaign.store.campaign_rows import lock_campaign
+from heddle_campaign.store.store import REQUESTS
+from heddle_campaign.store.times import micros
+from heddle_core.changes import Changes
+from heddle_core.clock import Micros
+from heddle_core.errors import MemoryNotFound
+from heddle_core.requests import RequestKey
+from heddle_database.port import Database, Transaction
+
+MESSAGES_FOR = timedelta(days=30)
+"""How long messages between agents are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memories:
+    """Fulfils `heddle_campaign.facade.ports.MemoryStore`."""
+
+    database: Database
+    changes: Changes
+    """Told of every campaign whose agents sent a message, by its id."""
+
+    async def learn(self, memories: Sequence[Learned]) -> None:
+        """See the port. What a campaign that was deleted would learn is left out."""
+        ordered = sorted(memories, key=_owner)
+        for (tenant, campaign_id), group in groupby(ordered, key=_owner):
+            await self.database.write(_learning(tenant, campaign_id, tuple(group)), affinity=campaign_id)
+
+    async def known(self, tenant: str, campaign_id: str, most: int = 1_000) -> tuple[Learned, ...]:
+        """See the port."""
+        return await self.database.read(lambda tx: memory_rows.known(tx, tenant, campaign_id, most))
+
+    async def every(self, after: tuple[str, str], most: int) -> tuple[Learned, ...]:
+        """See the port."""
+        return await self.database.read(lambda tx: memory_rows.every(tx, after, most))
+
+    async def memory(self, tenant: str, memory_id: str) -> Learned | None:
+        """See the port."""
+        return await self.database.read(lambda tx: memory_rows.find_memory(tx, tenant, memory_id))
+
+    async def memories(self, command: ListMemories) -> tuple[Learned, ...]:
+        """See the port."""
+        return await self.database.read(lambda tx: memory_rows.memory_page(tx, command))
+
+    async def pin(self, key: RequestKey, memory_id: str, pinned: bool) -> Learned:
+        """See the port."""
+
+        def pin(tx: Transaction) -> Learned:
+            if REQUESTS.find_target(tx, key) is None:
+                memory_rows.set_pinned(tx, key.tenant, memory_id, pinned=pinned)
+            found = memory_rows.find_memory(tx, key.tenant, memory_id)
+            if found is None:
+                raise MemoryNotFound(memory_id)
+            REQUESTS.remember(tx, key, memory_id)
+            return found
+
+        return await self.database.write(pin)
+
+    async def forget(self, key: RequestKey, memory_id: str) -> None:
+        """See the port."""
+
+        def forget(tx: Transaction) -> None:
+            if REQUESTS.find_target(tx, key) is not None:
+                return
+            # Asked again behind the row's lock: the same request may have erased it at the same moment.
+            if memory_rows.forget(tx, key.tenant, [memory_id]) == 0 and REQUESTS.find_target(tx, key) is None:
+                raise MemoryNotFound(memory_id)
+            REQUESTS.remember(tx, key, memory_id)
+
+        await self.database.write(forget)
+
+    async def forget_thread(self, tenant: str, thread_id: str) -> int:
+        """See the port. Their ids stay taken."""
+        return await self.database.write(
+            lambda tx: memory_rows.forget(tx, tenant, memory_rows.ids_of_thread(tx, tenant, thread_id))
+        )
+
+    async def fade(self, tenant: str, memory_ids: Sequence[str]) -> None:
+        """See the port. Their ids stay taken."""
+        await self.database.write(lambda tx: memory_rows.forget(tx, tenant, sorted(set(memory_ids))))
+
+    async def note_use(self, tenant: str, memory_ids: Sequence[str]) -> None:
+        """See the port."""
+        await self.database.write(lambda tx: memory_rows.note_use(tx, tenant, memory_ids))
+
+    async def tell(self, message: PeerMessage) -> None:
+        """See the port. A message of a campaign that was deleted is left out."""
+        await self.database.write(
+            lambda tx: _tell(tx, message),
+            lambda _: self.changes.tell(message.tenant, message.campaign_id),
+            affinity=message.campaign_id,
+        )
+
+    async def messages(self, tenant: str, campaign_id: str, *, since: Micros, most: int) -> tuple[PeerMessage, ...]:
+        """See the port."""
+        rows = await self.database.read(
+            lambda tx: tx.rows(
+                "SELECT body FROM peer_messages WHERE tenant = :tenant AND campaign_id = :campaign"
+                " AND send_time >= :since ORDER BY send_time DESC, message_id DESC LIMIT :most",
+                tenant=tenant,
+                campaign=campaign_id,
+                since=since,
+                most=most,
+            )
+        )
+        return tuple(message_of(row[0]) for row in rows)
+
+
+def _owner(learned: Learned) -> tuple[str, str]:
+    return learned.tenant, learned.campaign_id
+
+
+def _learning(tenant: str, campaign_id: str, memories: tuple[Learned, ...]) -> Callable[[Transaction], None]:
+    def learn(tx: Transaction) -> None:
+        if lock_campaign(tx, tenant, campaign_id):
+            memory_rows.insert_memories(tx, memories)
+
+    return learn
+
+
+def _tell(tx: Transaction, message: PeerMessage) -> None:
+    own: dict[str, object] = {"tenant": message.tenant, "campaign": message.campaign_id}
+    if not lock_campaign(tx, message.tenant, message.campaign_id):
+        return
+    tx.run(
+        "INSERT INTO peer_messages (tenant, message_id, campaign_id, send_time, body)"
+        " VALUES (:tenant, :message, :campaign, :send_time, :body) ON CONFLICT DO NOTHING",
+        **own,
+        message=message.message_id,
+        send_time=message.send_time,
+        body=message_body(message),
+    )
+    tx.run(
+        "DELETE FROM peer_messages WHERE tenant = :tenant AND campaign_id = :campaign AND send_time < :until",
+        **own,
+        until=tx.now - micros(MESSAGES_FOR),
+    )

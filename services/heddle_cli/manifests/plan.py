@@ -1,0 +1,250 @@
+"""What has to be done so that a server has what a set of files says. Reads, and changes nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from heddle.campaign.v1alpha1.campaign_pb2 import Campaign, CampaignState
+from heddle.campaign.v1alpha1.campaign_service_pb2 import (
+    CreateCampaignRequest,
+    ListCampaignsRequest,
+    ListCampaignsResponse,
+    UpdateCampaignRequest,
+)
+from heddle.runtime.v1.agent_pb2 import Agent, AgentSpec
+from heddle.runtime.v1.agent_service_pb2 import ListAgentsRequest, ListAgentsResponse
+from heddle_cli.manifests.changes import FieldChange, field_changes
+from heddle_cli.manifests.documents import Document, Fault, FaultyFiles, path_of
+from heddle_cli.manifests.folder import MANAGED_BY, NAME, AgentManifest, CampaignManifest, Manifests
+from heddle_cli.manifests.marks import manager_of, marked
+from heddle_cli.named_campaigns import campaigns_of
+from heddle_cli.paging import collect
+from heddle_cli.session import Session
+from heddle_core.errors import InvalidField
+
+_EVERYTHING = 100_000
+SETTINGS = (
+    "title",
+    "brief",
+    "agents",
+    "schedule",
+    "rotation",
+    "triggers",
+    "goals",
+    "quota",
+    "budget",
+    "exhaustion_policy",
+    "failure_policy",
+    "priority",
+    "max_concurrent_cycles",
+    "max_agents_per_cycle",
+    "labels",
+)
+"""What an owner says of a campaign; all else is the server's."""
+
+
+class Action(Enum):
+    """What is done with one thing."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    UNCHANGED = "unchanged"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True)
+class AgentStep:
+    """What is done with one agent."""
+
+    action: Action
+    agent_id: str
+    file: str
+    spec: AgentSpec
+    etag: str = ""
+    changes: tuple[FieldChange, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CampaignStep:
+    """What is done with one campaign."""
+
+    action: Action
+    name: str
+    file: str
+    campaign: Campaign
+    """As it should be, with its id where it has one; of one that is removed, as it is."""
+    changes: tuple[FieldChange, ...] = ()
+    state_from: CampaignState.ValueType = CampaignState.CAMPAIGN_STATE_DRAFT
+    state_to: CampaignState.ValueType = CampaignState.CAMPAIGN_STATE_DRAFT
+    note: str = ""
+
+
+Step = AgentStep | CampaignStep
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything, in the order in which it is done: a campaign needs its agents, and outlives none of them."""
+
+    managed_by: str
+    steps: tuple[Step, ...]
+
+
+async def make_plan(session: Session, manifests: Manifests, *, prune: bool = False, adopt: bool = False) -> Plan:
+    """What differs between files and server.
+
+    `prune`: what this set manages and no longer names is removed; `adopt`: agents of the same id that nobody manages,
+    or another set, become this set's. Raises FaultyFiles with everything that the server does not take.
+    """
+    agents = {each.agent_id: each for each in await _agents(session)}
+    campaigns = await _campaigns(session, manifests.managed_by)
+    faults: list[Fault] = []
+    steps: list[Step] = []
+    for manifest in manifests.agents:
+        try:
+            steps.append(_agent_step(manifest, agents.get(manifest.agent_id), manifests.managed_by, adopt=adopt))
+        except FaultyFiles as faulty:
+            faults += faulty.faults
+    for manifest in manifests.campaigns:
+        try:
+            steps.append(await _campaign_step(session, manifest, campaigns.get(manifest.name)))
+        except InvalidField as error:
+            faults += _placed(manifest.document, error)
+    if faults:
+        raise FaultyFiles(faults)
+    if prune:
+        steps += _gone_campaigns(campaigns, {each.name for each in manifests.campaigns})
+        steps += _gone_agents(agents, {each.agent_id for each in manifests.agents}, manifests.managed_by)
+    return Plan(manifests.managed_by, tuple(steps))
+
+
+async def _agents(session: Session) -> Sequence[Agent]:
+    async def page(size: int, token: str) -> ListAgentsResponse:
+        request = ListAgentsRequest(page_size=size, page_token=token, include_archived=True)
+        return await session.stubs.agents.ListAgents(request)
+
+    return (await collect(page, "agents", most=_EVERYTHING)).agents
+
+
+async def _campaigns(session: Session, managed_by: str) -> Mapping[str, Campaign]:
+    """The set's campaigns by their names; of two with one name, which only another client can have made, the older."""
+
+    async def page(size: int, token: str) -> ListCampaignsResponse:
+        request = ListCampaignsRequest(page_size=size, page_token=token, labels={MANAGED_BY: managed_by})
+        return await campaigns_of(session).ListCampaigns(request)
+
+    found = (await collect(page, "campaigns", most=_EVERYTHING)).campaigns
+    return {each.labels[NAME] or each.campaign_id: each for each in found}
+
+
+def _agent_step(manifest: AgentManifest, agent: Agent | None, managed_by: str, *, adopt: bool) -> AgentStep:
+    try:
+        spec = marked(manifest.spec, managed_by)
+    except ValueError as error:
+        raise FaultyFiles([manifest.document.fault(("description",), str(error))]) from error
+    step = AgentStep(Action.CREATE, manifest.agent_id, manifest.document.file, spec)
+    if agent is None or agent.built_in:
+        note = "takes the place of the one that comes with Heddle" if agent is not None else ""
+        return replace(step, changes=field_changes(AgentSpec(), spec), note=note)
+    owner = manager_of(agent.spec)
+    if owner != managed_by and not adopt and not agent.archived:
+        whose = f"belongs to the set {owner}" if owner else "was made otherwise"
+        remedy = f"agent {manifest.agent_id} exists and {whose}: give --adopt to take it over, or choose another id"
+        raise FaultyFiles([manifest.document.fault(("agent_id",), remedy)])
+    changes = field_changes(agent.spec, spec)
+    if agent.archived:
+        changes = (FieldChange("archived", "true", None), *changes)
+    action = Action.UPDATE if changes else Action.UNCHANGED
+    return replace(step, action=action, etag=agent.etag, changes=changes)
+
+
+async def _campaign_step(session: Session, manifest: CampaignManifest, there: Campaign | None) -> CampaignStep:
+    step = CampaignStep(Action.CREATE, manifest.name, manifest.document.file, manifest.campaign)
+    if there is None:
+        request = CreateCampaignRequest(
+            request_id=session.new_request_id(), campaign=manifest.campaign, validate_only=True
+        )
+        found = (await campaigns_of(session).CreateCampaign(request)).campaign
+        state = _next_state(CampaignState.CAMPAIGN_STATE_DRAFT, manifest)
+        return replace(step, changes=_changes(Campaign(), found, manifest), state_to=state)
+    wanted = _with_progress(manifest.campaign, there)
+    step = replace(step, action=Action.UNCHANGED, campaign=wanted, state_from=there.state, state_to=there.state)
+    if there.state == CampaignState.CAMPAIGN_STATE_COMPLETED:
+        return replace(step, note="is COMPLETED, for good: it is left as it is; give a new one another name")
+    request = UpdateCampaignRequest(
+        request_id=session.new_request_id(),
+        campaign=wanted,
+        update_mask=FieldMask(paths=SETTINGS),
+        validate_only=True,
+    )
+    changes = _changes(there, (await campaigns_of(session).UpdateCampaign(request)).campaign, manifest)
+    step = replace(step, changes=changes, state_to=_next_state(there.state, manifest))
+    if there.state == CampaignState.CAMPAIGN_STATE_PAUSED and manifest.state != there.state:
+        step = replace(step, note=f"stays PAUSED: `heddle campaign resume {manifest.name}` goes on")
+    return replace(step, action=Action.UPDATE) if changes or step.state_to != there.state else step
+
+
+def _with_progress(campaign: Campaign, there: Campaign) -> Campaign:
+    """What should be, under the id and etag of what is. A goal's value that the file does not say stays."""
+    wanted = Campaign()
+    wanted.CopyFrom(campaign)
+    wanted.campaign_id, wanted.etag = there.campaign_id, there.etag
+    reached = {each.key: each.current_value for each in there.goals}
+    for goal in wanted.goals:
+        goal.current_value = goal.current_value or reached.get(goal.key, 0.0)
+    return wanted
+
+
+def _changes(before: Campaign, after: Campaign, manifest: CampaignManifest) -> tuple[FieldChange, ...]:
+    """What differs of what an owner says. Both come from the server, so its defaults stand on both sides."""
+    leave = ["schedule.version"]
+    if not manifest.campaign.schedule.HasField("start_time"):
+        leave.append("schedule.start_time")  # The server puts there when the schedule was set.
+    return field_changes(_settings(before), _settings(after), leave=leave)
+
+
+def _settings(campaign: Campaign) -> Campaign:
+    only = Campaign()
+    only.CopyFrom(campaign)
+    for name in Campaign.DESCRIPTOR.fields_by_name:
+        if name not in SETTINGS:
+            only.ClearField(name)  # pyright: ignore[reportArgumentType]
+    return only
+
+
+def _next_state(state: CampaignState.ValueType, manifest: CampaignManifest) -> CampaignState.ValueType:
+    """A draft is activated, an active one paused. What somebody or a budget paused is for people to resume."""
+    match state, manifest.state:
+        case CampaignState.CAMPAIGN_STATE_DRAFT, CampaignState.CAMPAIGN_STATE_ACTIVE:
+            return CampaignState.CAMPAIGN_STATE_ACTIVE
+        case CampaignState.CAMPAIGN_STATE_ACTIVE, CampaignState.CAMPAIGN_STATE_PAUSED:
+            return CampaignState.CAMPAIGN_STATE_PAUSED
+        case _:
+            return state
+
+
+def _gone_campaigns(campaigns: Mapping[str, Campaign], named: set[str]) -> list[Step]:
+    return [
+        CampaignStep(Action.REMOVE, name, "", each, state_from=each.state, note="with its cycles and memories")
+        for name, each in campaigns.items()
+        if name not in named
+    ]
+
+
+def _gone_agents(agents: Mapping[str, Agent], named: set[str], managed_by: str) -> list[Step]:
+    return [
+        AgentStep(Action.REMOVE, each.agent_id, "", each.spec, note="it is archived; its threads stay")
+        for each in agents.values()
+        if manager_of(each.spec) == managed_by and not each.archived and each.agent_id not in named
+    ]
+
+
+def _placed(document: Document, error: InvalidField) -> list[Fault]:
+    """What the server refuses, with the lines of the file. It names fields as `campaign.schedule.cron`."""
+    return [
+        document.fault(path_of(each.field.removeprefix("campaign.").removeprefix("campaign")), each.remedy)
+        for each in error.violations
+    ]
