@@ -62,6 +62,7 @@ class CampaignSettings(BaseSettings):
         default=timedelta(minutes=1), description="Least time between two times of a schedule."
     )
     cycles_per_tenant: int = Field(default=10, ge=1, description="Cycles of one tenant at work at once.")
+    cycles_per_minute: int = Field(default=0, ge=0, description="Cycles of one tenant that may begin; 0: no bound.")
     tenant_shares: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict[str, int], description="How much of the workers a tenant gets beside others; 1 else."
     )

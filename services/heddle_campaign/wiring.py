@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from heddle_bus.endpoint import FindEndpoint, endpoint_finder
@@ -22,7 +23,7 @@ from heddle_campaign.facade.signals import Signals
 from heddle_campaign.intake.intake import IntakeSettings, intake
 from heddle_campaign.rpc import campaign_service, tool_service
 from heddle_campaign.rpc.scopes import READ, RUN
-from heddle_campaign.rules.queue import Bounds
+from heddle_campaign.rules.queue import Bounds, Rate
 from heddle_campaign.settings import CampaignSettings
 from heddle_campaign.store.memories import Memories
 from heddle_campaign.store.store import Store
@@ -194,7 +195,8 @@ def campaign_companion(settings: CampaignSettings, bundled_nats: FindEndpoint | 
 def _round_settings(settings: CampaignSettings) -> RoundSettings:
     shares = {TenantId(tenant): share for tenant, share in settings.tenant_shares.items()}
     motion = MotionSettings(settings.sweep_every, settings.at_once, settings.most_watched)
-    return RoundSettings(motion, Bounds(settings.cycles_per_tenant, shares))
+    rate = Rate(settings.cycles_per_minute, timedelta(minutes=1)) if settings.cycles_per_minute else None
+    return RoundSettings(motion, Bounds(settings.cycles_per_tenant, shares, rate=rate))
 
 
 def _intake_settings(settings: CampaignSettings) -> IntakeSettings:

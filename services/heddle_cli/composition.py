@@ -1,11 +1,33 @@
-"""Which services `heddle up` serves beside the runtime, on its port: the one place that knows them all."""
+"""Which services there are, and which `heddle up` serves beside the runtime: the one place that knows them all."""
 
+from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from heddle_grpc.companions import OpenCompanion
+    from heddle_runtime.maintenance.databases import Holding
     from heddle_runtime.settings import RuntimeSettings
     from heddle_runtime.wiring.bus import FindEndpoint
+
+
+class ServiceName(Enum):
+    """The services that there are."""
+
+    RUNTIME = "runtime"
+    SPAWN = "spawn"
+    CAMPAIGN = "campaign"
+
+
+def holding_of(service: ServiceName) -> "Holding":
+    """What a service keeps in its database."""
+    from heddle_database.migrations import Migrations
+    from heddle_runtime.maintenance.databases import RUNTIME, Holding
+
+    if service is ServiceName.RUNTIME:
+        return RUNTIME
+    folder = Path(__file__).parents[1] / f"heddle_{service.value}" / "store" / "migrations"
+    return Holding(f"{service.value}.db", Migrations(service.value, folder))
 
 
 def companions_of(settings: "RuntimeSettings", find_nats: "FindEndpoint | None") -> "tuple[OpenCompanion, ...]":

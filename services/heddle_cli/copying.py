@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from heddle_cli.composition import ServiceName, holding_of
+
 if TYPE_CHECKING:
     from heddle_cli.display.screen import Screen
     from heddle_cli.faults import ExitCode
@@ -23,6 +25,10 @@ DatabaseUrl = Annotated[
     typer.Option("--database", envvar="HEDDLE_DATABASE", metavar="URL", help="PostgreSQL instead.", show_default=False),
 ]
 
+Service = Annotated[
+    ServiceName, typer.Option("--service", help="Whose database; each service beside the runtime has its own.")
+]
+
 Show = Callable[[str, int, int], None]
 """Shows what is done, and how much of how much; of zero: nobody knows how much there is."""
 
@@ -31,20 +37,21 @@ _EVERY = 0.1
 """Seconds between two looks of the line that shows how far it is."""
 
 
-def place_of(data_dir: str, url: str, default: str = _DEFAULT) -> "Place":
+def place_of(data_dir: str, url: str, default: str = _DEFAULT, service: ServiceName = ServiceName.RUNTIME) -> "Place":
     """The database that is meant; without a word the embedded one that `heddle up` uses.
 
     Raises BadParameter when both are named, or neither and there is no default.
     """
     from heddle_runtime.maintenance.databases import Place
 
+    holding = holding_of(service)
     if data_dir and url == os.environ.get("HEDDLE_DATABASE"):
         url = ""  # an option wins over the environment
     if data_dir and url:
         raise typer.BadParameter("--data-dir and --database name two databases: leave one out")
     if not (data_dir or url or default):
         raise typer.BadParameter("name the database: --data-dir FOLDER or --database URL")
-    return Place(url=url) if url else Place(Path(data_dir or default))
+    return Place(url=url, holding=holding) if url else Place(Path(data_dir or default), holding=holding)
 
 
 def work(context: typer.Context, action: "Callable[[Screen, Show], Awaitable[ExitCode | None]]") -> None:
@@ -102,8 +109,10 @@ def audit_told(found: "Audit") -> dict[str, Any]:
     }
 
 
-def audit_lines(found: "Audit") -> list[str]:
-    """What was verified, for people: what is wrong first, then the sum."""
+def audit_lines(found: "Audit", service: ServiceName = ServiceName.RUNTIME) -> list[str]:
+    """What was verified, for people: what is wrong first, then the sum. Only the runtime has a log to verify."""
+    if service is not ServiceName.RUNTIME:
+        return []
     wrong = [
         f"BROKEN   {each.tenant}/{each.thread_id}: {each.problem}" if each.thread_id else f"BROKEN   {each.problem}"
         for each in found.problems

@@ -167,6 +167,10 @@ async def test_a_decision_is_carried_out_once_a_request_and_a_repeat_finds_what_
     with pytest.raises(RequestIdReused):
         await world.store.decide(ACME, "c1", adding(cycle_of(3)), key=replace(key, fingerprint=b"other"))
     await world.store.remember(key, "c1")
+    signal = world.key("ReportSignal")
+    assert await world.store.target_of(signal) is None
+    await world.store.remember(signal, "what was answered")
+    assert await world.store.target_of(signal) == "what was answered"
     with pytest.raises(RequestIdReused):
         await world.store.remember(replace(key, fingerprint=b"other"), "c1")
 
@@ -314,6 +318,23 @@ async def test_the_load_of_a_round_counts_what_runs_and_what_waits(world: Campai
     assert seen["c1"].load == Load(1, 3, 4)
     assert seen["c2"].load == Load(0, 0, 1)
     assert (seen["c1"].moment, seen["c2"].moment) == (NOW, NOW)
+
+
+async def test_each_of_many_that_are_due_at_one_moment_is_told_its_own_load(world: Campaigns) -> None:
+    for number in range(5):
+        name = f"c{number}"
+        await world.activate(name, schedule=every(10, name))
+        await world.add(*(cycle_of(-1 - each, name) for each in range(number)))
+    seen: dict[str, int] = {}
+
+    def look(standing: Standing) -> Change:
+        assert standing.campaign.campaign_id not in seen
+        seen[standing.campaign.campaign_id] = standing.load.waiting
+        return settle(standing)
+
+    while (await world.settle(look, most=2)).campaigns:
+        pass
+    assert seen == {f"c{number}": number for number in range(5)}
 
 
 async def test_a_campaign_that_rests_is_removed_with_all_that_is_its_own(world: Campaigns) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from heddle_campaign.rules.campaigns import PauseReason
 from heddle_campaign.rules.cycle_keys import CycleOrigin
 from heddle_campaign.rules.cycles import Cycle, CycleFailure, CycleTurn, MemoryUse, Signal, SkipReason
 from heddle_campaign.rules.overlap import Load
-from heddle_campaign.rules.queue import Bounds
+from heddle_campaign.rules.queue import Bounds, Rate
 from heddle_campaign.rules.schedule import OverlapPolicy
 from heddle_campaign.rules.states import CampaignState, CycleState, TurnState
 from heddle_core.clock import Micros
@@ -155,6 +156,18 @@ async def test_due_cycles_are_claimed_by_priority_and_age_and_wait_for_their_tim
     assert times(await claimed(world)) == [60]
 
 
+async def test_no_more_cycles_begin_than_the_rate_allows_and_the_next_is_told_when(world: Campaigns) -> None:
+    await world.activate(max_concurrent_cycles=16)
+    await world.add(*(cycle_of(-each) for each in range(5)))
+    slow = replace(WIDE, rate=Rate(2, timedelta(minutes=1)))
+    first = await world.store.claim(WORKER, 10, slow, LEASE)
+    assert len(first.cycles) == 2
+    assert first.next_at == first.now + 30_000_000
+    assert await claimed(world, bounds=slow) == []
+    world.clock.advance(30)
+    assert len(await claimed(world, bounds=slow)) == 1
+
+
 async def test_claims_keep_to_the_bounds_of_campaign_and_tenant(world: Campaigns) -> None:
     await world.activate("one")
     await world.activate("two", max_concurrent_cycles=2)
@@ -192,6 +205,17 @@ async def test_a_tenant_with_many_due_cycles_does_not_shut_out_another(world: Ca
     await world.add(*(cycle_of(-each, "many") for each in range(1, 30)))
     await world.add(cycle_of(0, "few", other))
     assert "few" in [each.key.campaign_id for each in await claimed(world, 2)]
+
+
+async def test_a_campaign_without_room_hides_none_of_its_tenants_other_cycles(world: Campaigns) -> None:
+    await world.activate("full")
+    await world.activate("wide", max_concurrent_cycles=2)
+    await world.activate("late")
+    await world.add(*(cycle_of(-each, "full", priority=9) for each in range(1, 60)))
+    await world.add(*(cycle_of(-each, "wide", priority=5) for each in range(1, 60)))
+    await world.add(cycle_of(0, "late"))
+    assert [each.key.campaign_id for each in await claimed(world, 4)] == ["full", "wide", "wide", "late"]
+    assert await claimed(world, 4) == []
 
 
 async def test_cycles_of_a_paused_campaign_wait_until_it_is_resumed(world: Campaigns) -> None:

@@ -1,4 +1,4 @@
-"""A campaign service and agents in memory, for the command line: it keeps what it is told, and records every request."""
+"""A campaign service and agents in memory, for the command line: it keeps what it is told, and every request."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

@@ -93,7 +93,9 @@ async def test_prune_removes_what_the_folder_managed_and_nothing_else(folder: Pa
         campaign_id="campaign_9", title="Other", labels={"heddle.dev/managed-by": "elsewhere"}, etag="1"
     )
     others.agents["general"] = Agent(agent_id="general", built_in=True)
-    others.agents["theirs"] = Agent(agent_id="theirs", spec=AgentSpec(description="x\nheddle.dev/managed-by: elsewhere"))
+    others.agents["theirs"] = Agent(
+        agent_id="theirs", spec=AgentSpec(description="x\nheddle.dev/managed-by: elsewhere")
+    )
     async with serving_campaigns(others) as book:
         await apply(book, folder)
         (folder / "shoes.yaml").unlink()
@@ -180,7 +182,9 @@ async def test_faults_are_told_with_file_line_and_field_and_nothing_is_done(fold
         both = await apply(book, folder, "--json")
         assert both.code == 2
         assert book.asked == []
-        assert [(Path(each["file"]).name, each["line"], each["field"]) for each in json.loads(both.err)["error"]["faults"]] == [
+        assert [
+            (Path(each["file"]).name, each["line"], each["field"]) for each in json.loads(both.err)["error"]["faults"]
+        ] == [
             ("shoes.yaml", 8, "schedule.jitter"),
             ("writer.yaml", 3, "instruction"),
         ]

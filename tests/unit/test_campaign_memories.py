@@ -15,7 +15,7 @@ NOW = at("2026-06-01 12:00")
 
 
 def _memory(name: str, **changes: object) -> Memory:
-    return replace(Memory(name, MemoryKind.OUTCOME, "", NOW), **changes)  # pyright: ignore[reportArgumentType]
+    return replace(Memory(name, MemoryKind.OUTCOME, name, NOW), **changes)  # pyright: ignore[reportArgumentType]
 
 
 def _order(*memories: Memory, wanted: Wanted = Wanted()) -> list[str]:
@@ -63,6 +63,15 @@ def test_at_most_eight_are_given_and_ties_go_to_the_newer() -> None:
     assert _order(*memories) == [f"m{each}" for each in range(11, 3, -1)]
 
 
+def test_what_several_memories_say_is_given_once_by_the_best_of_them() -> None:
+    same = (
+        _memory("a", text="Post early."),
+        _memory("b", text="post EARLY.", importance=1.0),
+        _memory("c", text="Rest."),
+    )
+    assert {each.memory.memory_id for each in rank(same, Wanted(), NOW)} == {"b", "c"}
+
+
 def test_a_memory_fades_by_half_in_a_half_life_and_the_important_ones_slower() -> None:
     plain = _memory("a", importance=0.0, confidence=1.0)
     assert worth(plain, NOW) == 0.0
@@ -108,7 +117,8 @@ def test_the_order_given_does_not_matter_and_every_memory_has_a_reason(known: li
     told = rank(known, Wanted(platform), NOW)
     assert told == rank(list(reversed(known)), Wanted(platform), NOW)
     assert all(each.reasons for each in told)
-    assert len(told) == min(8, sum(each.pinned or each.platform in ("", platform) or not platform for each in known))
+    fitting = [each for each in known if each.pinned or each.platform in ("", platform) or not platform]
+    assert len(told) == min(8, len({each.text for each in fitting}))
     scores = [(not each.memory.pinned, -each.score) for each in told]
     assert scores == sorted(scores)
     assert all(0 <= worth(each, NOW) <= 1 for each in known)

@@ -81,12 +81,14 @@ class Ranked:
 def rank(memories: Iterable[Memory], wanted: Wanted, now: Micros, most: int = MOST) -> tuple[Ranked, ...]:
     """The memories to give, best first: pinned ones before all others, then by score; ties by age, then id.
 
-    What is about another platform or type than the turn's is left out, unless it is pinned.
+    What is about another platform or type than the turn's is left out, unless it is pinned. Of those that say the same,
+    only the best is given.
     """
     fitting = [each for each in memories if each.pinned or _fits(each, wanted)]
     ranked = [_ranked(each, wanted, now) for each in fitting]
     ranked.sort(key=lambda each: (not each.memory.pinned, -each.score, -each.memory.learned, each.memory.memory_id))
-    return tuple(ranked[:most])
+    said = {each.memory.text.casefold(): each for each in reversed(ranked)}
+    return tuple(each for each in ranked if said[each.memory.text.casefold()] is each)[:most]
 
 
 def worth(memory: Memory, now: Micros) -> float:

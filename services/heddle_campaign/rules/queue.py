@@ -23,14 +23,24 @@ class DueCycle:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """How many may begin in a while; as many at once after a rest."""
+
+    most: int
+    per: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Bounds:
-    """How many cycles may be at work at once."""
+    """How many cycles may be at work at once, and how many may begin in a while."""
 
     per_tenant: int = 10
     tenant_shares: Mapping[TenantId, int] | None = None
     """How much of the workers a tenant gets beside the others; 1 when it is not named."""
     per_campaign: Mapping[tuple[TenantId, str], int] | None = None
     """1 when it is not named."""
+    rate: Rate | None = None
+    """Of each tenant. None: as fast as there is room."""
 
     def share(self, tenant: TenantId) -> int:
         """The tenant's share, at least 1."""
@@ -97,14 +107,6 @@ def _take(queue: list[DueCycle], at_work: Mapping[tuple[TenantId, str], int], bo
         if at_work.get(key, 0) < bounds.of_campaign(*key):
             return cycle
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """How many may begin in a while; as many at once after a rest."""
-
-    most: int
-    per: timedelta
 
 
 @dataclass(frozen=True, slots=True)

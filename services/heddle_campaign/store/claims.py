@@ -1,43 +1,42 @@
 """Who looks at which cycle: due ones are claimed within the bounds, and open ones are taken when it is their time."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from heddle_campaign.facade.ports import Taken
-from heddle_campaign.rules.queue import Bounds, DueCycle, choose
+from heddle_campaign.rules.queue import Bounds, DueCycle, Rate, Spent, choose, spend
 from heddle_campaign.rules.states import CampaignState, CycleState, CycleTransition, advance_cycle
 from heddle_campaign.store.cycle_rows import COLUMNS, cycle_value
 from heddle_core.clock import Micros
 from heddle_core.ids import TenantId
 from heddle_database.port import Row, Transaction
 
+CampaignKey = tuple[TenantId, str]
+"""Tenant and campaign."""
+
 _CLAIMED = advance_cycle(CycleState.DUE, CycleTransition.CLAIM)
 _TAKEN = advance_cycle(CycleState.RUNNING, CycleTransition.TAKE_OVER)
 
-_CANDIDATES = f"""
-    WITH at_work AS (
-        SELECT tenant, campaign_id, COUNT(*) AS cycles FROM cycles WHERE state < 3 AND state = 2
-        GROUP BY tenant, campaign_id
-    ), placed AS (
-        SELECT y.tenant, y.campaign_id, y.cycle_id, y.due, y.priority,
-               (CASE WHEN c.room > :widest THEN c.room ELSE :widest END) - COALESCE(w.cycles, 0) AS free,
-               ROW_NUMBER() OVER (
-                   PARTITION BY y.tenant, y.campaign_id ORDER BY y.priority DESC, y.due, y.cycle_id
-               ) AS place
-        FROM cycles y
-        JOIN campaigns c ON c.tenant = y.tenant AND c.campaign_id = y.campaign_id
-        LEFT JOIN at_work w ON w.tenant = y.tenant AND w.campaign_id = y.campaign_id
-        WHERE y.state = 1 AND y.due <= :now AND c.state <> {int(CampaignState.PAUSED)}
-    ), fitting AS (
-        SELECT tenant, campaign_id, cycle_id, due, priority,
-               ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY priority DESC, due, cycle_id) AS place
-        FROM placed WHERE place <= free
+_TENANTS = """
+    WITH RECURSIVE found (tenant) AS (
+        SELECT MIN(tenant) FROM cycles WHERE state = 1
+        UNION ALL
+        SELECT (SELECT MIN(y.tenant) FROM cycles y WHERE y.state = 1 AND y.tenant > found.tenant) FROM found
+        WHERE found.tenant IS NOT NULL
     )
-    SELECT f.cycle_id, f.tenant, f.campaign_id, f.due, f.priority, c.room
-    FROM fitting f JOIN campaigns c ON c.tenant = f.tenant AND c.campaign_id = f.campaign_id
-    WHERE f.place <= :most
+    SELECT tenant FROM found WHERE tenant IS NOT NULL
 """
-"""The first of each campaign that has room, and of these the first of each tenant: `choose` takes none beyond them."""
+"""Tenants with waiting cycles, from one to the next in the index, so that a thousand cycles of one cost one step."""
+
+_WAITING = f"""
+    SELECT y.cycle_id, y.campaign_id, y.due, y.priority, c.room
+    FROM cycles y JOIN campaigns c ON c.tenant = y.tenant AND c.campaign_id = y.campaign_id
+    WHERE y.tenant = :tenant AND y.state = 1 AND y.due <= :now AND c.state <> {int(CampaignState.PAUSED)}
+    AND (SELECT COUNT(*) FROM cycles w WHERE w.tenant = y.tenant AND w.campaign_id = y.campaign_id
+         AND w.state = 2) < CASE WHEN c.room > :widest THEN c.room ELSE :widest END
+    ORDER BY y.priority DESC, y.due, y.cycle_id LIMIT :page OFFSET :passed
+"""
+"""A tenant's waiting cycles whose campaign has room, in the order of `choose`."""
 
 
 def claim(tx: Transaction, worker: str, most: int, bounds: Bounds, until: int) -> Taken:
@@ -47,18 +46,17 @@ def claim(tx: Transaction, worker: str, most: int, bounds: Bounds, until: int) -
     is PAUSED wait until it is resumed.
     """
     _wait_for_turn(tx)
-    named = bounds.per_campaign or {}
-    rows = tx.rows(_CANDIDATES, now=tx.now, most=most, widest=max(named.values(), default=0)) if most > 0 else []
-    rooms = {(TenantId(row[1]), row[2]): row[5] for row in rows}
-    chosen = choose(
-        [DueCycle(row[0], TenantId(row[1]), row[2], Micros(row[3]), row[4]) for row in rows],
-        _at_work(tx) if rows else {},
-        most,
-        replace(bounds, per_campaign={**rooms, **named}),
-    )
-    claimed = [row for each in chosen if (row := _claimed(tx, each, worker, tx.now + until)) is not None]
-    first = tx.row("SELECT MIN(due) FROM cycles WHERE state = 1 AND due > :now", now=tx.now)
-    return Taken(tuple(cycle_value(row) for row in claimed), _moment(first), tx.now)
+    at_work = _at_work(tx)
+    tenants = [TenantId(row[0]) for row in tx.rows(_TENANTS)] if most > 0 else []
+    found = [_candidates(tx, tenant, most, at_work, bounds) for tenant in tenants]
+    rooms = {key: room for each in found for key, room in each.rooms.items()}
+    waiting = [cycle for each in found for cycle in each.cycles]
+    chosen = choose(waiting, at_work, most, replace(bounds, per_campaign=rooms))
+    allowed, free_at = _within_rate(tx, chosen, bounds.rate)
+    claimed = [row for each in allowed if (row := _claimed(tx, each, worker, tx.now + until)) is not None]
+    first = _moment(tx.row("SELECT MIN(due) FROM cycles WHERE state = 1 AND due > :now", now=tx.now))
+    again = [each for each in (first, free_at) if each is not None]
+    return Taken(tuple(cycle_value(row) for row in claimed), min(again, default=None), tx.now)
 
 
 def take(tx: Transaction, worker: str, most: int, until: int) -> Taken:
@@ -102,11 +100,61 @@ def _wait_for_turn(tx: Transaction) -> None:
         tx.rows(f"SELECT name FROM cycle_claims{tx.row_lock}")
 
 
-def _at_work(tx: Transaction) -> Mapping[tuple[TenantId, str], int]:
-    rows = tx.rows(
-        "SELECT tenant, campaign_id, COUNT(*) FROM cycles WHERE state < 3 AND state = 2 GROUP BY tenant, campaign_id"
-    )
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """Waiting cycles of one tenant, and how many of each campaign may be at work."""
+
+    cycles: list[DueCycle]
+    rooms: dict[CampaignKey, int]
+
+
+def _candidates(
+    tx: Transaction, tenant: TenantId, most: int, at_work: Mapping[CampaignKey, int], bounds: Bounds
+) -> _Candidates:
+    """The first cycles of a tenant that could begin if it were alone, at most `most`: `choose` takes none beyond."""
+    named: Mapping[CampaignKey, int] = bounds.per_campaign or {}
+    found = _Candidates([], {})
+    left: dict[CampaignKey, int] = {}
+    passed, page, widest = 0, 2 * most, max(named.values(), default=0)
+    while len(found.cycles) < most:
+        rows = tx.rows(_WAITING, tenant=tenant, now=tx.now, widest=widest, page=page, passed=passed)
+        for cycle_id, campaign_id, due, priority, room in rows:
+            key = tenant, campaign_id
+            found.rooms[key] = named.get(key, int(room))
+            left[key] = left.get(key, found.rooms[key] - at_work.get(key, 0)) - 1
+            if left[key] >= 0:
+                found.cycles.append(DueCycle(cycle_id, tenant, campaign_id, Micros(due), priority))
+        if len(rows) < page:
+            break
+        passed, page = passed + page, 2 * page
+    return found
+
+
+def _at_work(tx: Transaction) -> Mapping[CampaignKey, int]:
+    rows = tx.rows("SELECT tenant, campaign_id, COUNT(*) FROM cycles WHERE state = 2 GROUP BY tenant, campaign_id")
     return {(TenantId(row[0]), row[1]): row[2] for row in rows}
+
+
+def _within_rate(
+    tx: Transaction, chosen: Sequence[DueCycle], rate: Rate | None
+) -> tuple[Sequence[DueCycle], Micros | None]:
+    """Those that may begin by their tenants' rate, and when the first of the others may."""
+    if rate is None or not chosen:
+        return chosen, None
+    stored = {TenantId(row[0]): Spent(Micros(row[1])) for row in tx.rows("SELECT tenant, full_at FROM cycle_rates")}
+    spent, allowed, waits = dict(stored), list[DueCycle](), list[Micros]()
+    for each in chosen:
+        spent[each.tenant], free_at = spend(rate, spent.get(each.tenant, Spent()), tx.now)
+        if free_at is None:
+            allowed.append(each)
+        else:
+            waits.append(free_at)
+    tx.many(
+        "INSERT INTO cycle_rates (tenant, full_at) VALUES (:tenant, :full_at)"
+        " ON CONFLICT (tenant) DO UPDATE SET full_at = excluded.full_at",
+        [{"tenant": key, "full_at": each.full_at} for key, each in spent.items() if stored.get(key) != each],
+    )
+    return allowed, min(waits, default=None)
 
 
 def _claimed(tx: Transaction, cycle: DueCycle, worker: str, until: int) -> Row | None:

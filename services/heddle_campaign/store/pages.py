@@ -143,8 +143,7 @@ def past_of(tx: Transaction, tenant: str, campaign_id: str, since: Micros, spent
         f"SELECT t.role, CAST(SUM(t.cost) AS BIGINT) {turns} AND t.cost > 0 GROUP BY t.role", **own, since=spent_since
     )
     slices = tx.rows(
-        "SELECT budget FROM cycles WHERE tenant = :tenant AND campaign_id = :campaign AND state < 3 AND state = 2"
-        " AND budget >= 0",
+        "SELECT budget FROM cycles WHERE tenant = :tenant AND campaign_id = :campaign AND state = 2 AND budget >= 0",
         **own,
     )
     return Past(

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heddle_cli.copying import DatabaseUrl, DataDir, Show
+from heddle_cli.composition import ServiceName
+from heddle_cli.copying import DatabaseUrl, DataDir, Service, Show
 
 if TYPE_CHECKING:
     from heddle_cli.display.screen import Screen
@@ -17,6 +18,7 @@ def backup(
     to: Annotated[str, typer.Option("--to", metavar="FILE", help="The new file.")],
     data_dir: DataDir = "",
     database: DatabaseUrl = "",
+    service: Service = ServiceName.RUNTIME,
 ) -> None:
     """Copy a whole database to a file, while it is served or not.
 
@@ -25,7 +27,7 @@ def backup(
     from heddle_cli.copying import audit_lines, audit_told, code_of_audit, place_of, work
     from heddle_runtime.maintenance.copies import back_up
 
-    place = place_of(data_dir, database)
+    place = place_of(data_dir, database, service=service)
 
     async def copy(screen: "Screen", show: Show) -> "ExitCode":
         made = await back_up(place, Path(to), show)
@@ -33,7 +35,7 @@ def backup(
             screen.data({"file": to, "bytes": made.bytes, **audit_told(made.audit)})
         else:
             screen.say(f"{to}: {made.bytes} bytes")
-            for line in audit_lines(made.audit):
+            for line in audit_lines(made.audit, service):
                 screen.say(line)
         return code_of_audit(made.audit)
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heddle_cli.copying import DatabaseUrl, DataDir, Show
+from heddle_cli.composition import ServiceName
+from heddle_cli.copying import DatabaseUrl, DataDir, Service, Show
 
 if TYPE_CHECKING:
     from heddle_cli.display.screen import Screen
@@ -16,6 +17,7 @@ def dump(
     to: Annotated[str, typer.Option("--to", metavar="FILE", help="The new file.")],
     data_dir: DataDir = "",
     database: DatabaseUrl = "",
+    service: Service = ServiceName.RUNTIME,
 ) -> None:
     """Write all rows of a database to a file, for either engine.
 
@@ -24,14 +26,15 @@ def dump(
     from heddle_cli.copying import place_of, work
     from heddle_runtime.maintenance import copies
 
-    place = place_of(data_dir, database)
+    place = place_of(data_dir, database, service=service)
 
     async def write(screen: "Screen", show: Show) -> None:
         held = await copies.dump(place, Path(to), show)
         if screen.machine:
             screen.data({"file": to, "rows": held.rows, "revisions": held.revisions, "sha256": held.sha256})
         else:
-            screen.say(f"{to}: {sum(held.rows.values())} rows, {held.rows.get('events', 0)} of them events")
+            events = f", {held.rows['events']} of them events" if "events" in held.rows else ""
+            screen.say(f"{to}: {sum(held.rows.values())} rows{events}")
             screen.say(f"sha256 of its lines: {held.sha256}")
 
     work(context, write)

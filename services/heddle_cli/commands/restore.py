@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heddle_cli.copying import DatabaseUrl, DataDir, Show
+from heddle_cli.composition import ServiceName
+from heddle_cli.copying import DatabaseUrl, DataDir, Service, Show
 
 if TYPE_CHECKING:
     from heddle_cli.display.screen import Screen
@@ -17,6 +18,7 @@ def restore(
     file: Annotated[str, typer.Argument(metavar="[FILE]", help="What `heddle backup` or `heddle dump` wrote.")] = "",
     data_dir: DataDir = "",
     database: DatabaseUrl = "",
+    service: Service = ServiceName.RUNTIME,
     epoch_only: Annotated[
         bool, typer.Option("--epoch-only", help="Only raise the epoch of a database that other tools put back.")
     ] = False,
@@ -31,7 +33,9 @@ def restore(
 
     if bool(file) == epoch_only:
         raise typer.BadParameter("name the FILE to restore, or give --epoch-only")
-    place = place_of(data_dir, database, default="")
+    if epoch_only and service is not ServiceName.RUNTIME:
+        raise typer.BadParameter("only the runtime's log has an epoch: leave --epoch-only or --service out")
+    place = place_of(data_dir, database, default="", service=service)
 
     async def put(screen: "Screen", show: Show) -> "ExitCode | None":
         if epoch_only:
@@ -42,8 +46,9 @@ def restore(
         if screen.machine:
             screen.data({"file": file, "epoch": done.epoch, **audit_told(done.audit)})
         else:
-            screen.say(f"restored from {file}; the log's epoch is {done.epoch} now")
-            for line in audit_lines(done.audit):
+            epoch = f"; the log's epoch is {done.epoch} now" if done.epoch else ""
+            screen.say(f"restored from {file}{epoch}")
+            for line in audit_lines(done.audit, service):
                 screen.say(line)
         return code_of_audit(done.audit)
 

@@ -1,9 +1,10 @@
 """`heddle serve`."""
 
-from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from heddle_cli.composition import ServiceName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -11,14 +12,6 @@ if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
 
 S = TypeVar("S", bound="BaseSettings")
-
-
-class ServiceName(Enum):
-    """Services that can be served by themselves."""
-
-    RUNTIME = "runtime"
-    SPAWN = "spawn"
-    CAMPAIGN = "campaign"
 
 
 def serve(

@@ -14,6 +14,7 @@ from heddle.runtime.v1.stream_pb2 import StreamFrame
 from heddle.runtime.v1.thread_service_pb2 import VerifyThreadRequest, VerifyThreadResponse
 from heddle_cli import asking
 from heddle_cli.agent_files import read_agent
+from heddle_cli.demo.campaign import play_campaign
 from heddle_cli.demo.checks import Check, Evidence, check
 from heddle_cli.demo.crash import Crash
 from heddle_cli.demo.examples import Examples
@@ -31,6 +32,8 @@ from heddle_core.errors import ChainBroken
 
 _MOST_TRIES = 3
 """A small model may answer in so few words that there is no middle to kill it in: then it is asked again."""
+
+_SCRIPTED_CAMPAIGN = "scripted:campaign"
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ class Demo:
             self._act(3, f"A real brief for {self.model}: it calls a tool, and a person must approve the call.")
             await self._make_agent(session)
             checks = await self._crash(session, server)
-        self._act(6, "What is true now:")
+            self._act(6, "A campaign: work that recurs. A folder of files says what it is, and one cycle starts now.")
+            checks += await play_campaign(session, self.examples.campaign, self._campaign_model, self._tell)
+        self._act(7, "What is true now:")
         return self._judge(checks)
 
     async def _scripted_turn(self, session: Session) -> None:
@@ -203,8 +208,13 @@ class Demo:
         self._tell("  heddle up --model local:smollm2     serve, and keep what is said")
         self._tell("  heddle chat                         talk, in another terminal")
         self._tell("  heddle agents models                other models, and what each needs")
+        self._tell("  heddle campaign watch trail-shoes   campaigns: docs/campaigns.md")
         self._tell("  docs/cli.md                         every command with an example")
         return ExitCode.OK
+
+    @property
+    def _campaign_model(self) -> str:
+        return _SCRIPTED_CAMPAIGN if self.model.startswith("scripted:") else self.model
 
     @property
     def _display(self) -> Callable[[str], Following]:

@@ -13,7 +13,7 @@ from heddle_cli.manifests.messages import enum_word
 from heddle_cli.manifests.values import money_text, span_text
 from heddle_core.values import value
 
-_KEYS = ("role", "key")
+_KEYS = ("key", "role")
 """Fields that name one of a list: `agents[writer].objective` says more than `agents[0].objective`."""
 
 
@@ -56,7 +56,8 @@ def _items(field: Any, items: list[Any], path: str) -> Iterator[tuple[str, str]]
     if key:
         yield path, ", ".join(getattr(each, key) for each in items)
     for place, each in enumerate(items):
-        yield from _one(field, each, f"{path}[{getattr(each, key) if key else place}]")
+        name = f"{path}[{getattr(each, key) if key else place}]"
+        yield from ((leaf, told) for leaf, told in _one(field, each, name) if not key or leaf != f"{name}.{key}")
 
 
 def _one(field: Any, held: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -21,9 +21,9 @@ from heddle_runtime.maintenance.databases import (
     opened_sqlite,
     own_tables,
     require_empty,
+    revision_of,
 )
 from heddle_runtime.store.restoring import begin_again
-from heddle_runtime.wiring.database import MIGRATIONS
 
 Progress = Callable[[str, int, int], None]
 """Told what is done, and how much of how much; of zero: nobody knows how much there is."""
@@ -59,13 +59,13 @@ async def back_up(place: Place, to: Path, progress: Progress = _silent) -> Copie
     if place.url:
         await dump(place, to, progress)
         async with opened_for_reading(place) as database:
-            return _copied(to, await _audited(database, progress))
+            return _copied(to, await _audited(database, place, progress))
     async with opened_for_reading(place) as database:
         assert isinstance(database, sqlite_reading.SqliteReading)
         with dumps.new_file(to) as part:
             database.copy(part, lambda done, of: progress("copying", done, of))
             async with sqlite_reading.reading(part, SystemClock()) as copy:
-                verified = await _audited(copy, progress)
+                verified = await _audited(copy, place, progress)
     return _copied(to, verified)
 
 
@@ -79,7 +79,7 @@ async def dump(place: Place, to: Path, progress: Progress = _silent) -> dumps.Du
             done += more
             progress("dumping rows", done, 0)
 
-        return await dumps.dump(database, to, await own_tables(), count)
+        return await dumps.dump(database, to, await own_tables(place.holding), count)
 
 
 async def load(file: Path, place: Place, progress: Progress = _silent) -> tuple[dumps.Dumped, Audit]:
@@ -110,11 +110,13 @@ async def restore(file: Path, place: Place, progress: Progress = _silent) -> Cop
         return _copied(file, verified, epoch)
     with _NewFile(place) as part:
         async with sqlite_reading.reading(file, SystemClock()) as backup:
+            if await revision_of(backup, place.holding) is None:
+                raise _of_another(file, place)
             backup.copy(part, lambda done, of: progress("copying", done, of))
         async with opened_sqlite(part) as database:
-            await migrate(database, MIGRATIONS)
-            verified = await _audited(database, progress)
-            epoch = await database.write(begin_again)
+            await migrate(database, place.holding.migrations)
+            verified = await _audited(database, place, progress)
+            epoch = await _begun_again(database, place)
     return _copied(file, verified, epoch)
 
 
@@ -132,20 +134,23 @@ async def raise_epoch(place: Place) -> int:
 async def _load(file: Path, place: Place, progress: Progress, *, restored: bool) -> tuple[dumps.Dumped, Audit, int]:
     """Load a dump, verify it and, for a restore, begin again; the last is the epoch, or zero."""
     held = dumps.examine(file)
+    if place.holding.migrations.version_table not in held.revisions:
+        raise _of_another(file, place)
     if place.url:
         async with opened_postgres(place.url) as database:
             await require_empty(database, place)
-            verified = await _loaded(database, file, held, progress)
-            return held, verified, await database.write(begin_again) if restored else 0
+            verified = await _loaded(database, file, held, place, progress)
+            return held, verified, await _begun_again(database, place) if restored else 0
     with _NewFile(place) as part:
         async with opened_sqlite(part) as database:
-            verified = await _loaded(database, file, held, progress)
-            epoch = await database.write(begin_again) if restored else 0
+            verified = await _loaded(database, file, held, place, progress)
+            epoch = await _begun_again(database, place) if restored else 0
     return held, verified, epoch
 
 
-async def _loaded(database: Database, file: Path, held: dumps.Dumped, progress: Progress) -> Audit:
-    for chain in (MIGRATIONS, MIGRATIONS.after):
+async def _loaded(database: Database, file: Path, held: dumps.Dumped, place: Place, progress: Progress) -> Audit:
+    migrations = place.holding.migrations
+    for chain in (migrations, migrations.after):
         if revision := held.revisions.get(chain.version_table):
             await migrate(database, chain, to=revision)
     rows, done = sum(held.rows.values()), 0
@@ -156,16 +161,29 @@ async def _loaded(database: Database, file: Path, held: dumps.Dumped, progress: 
         progress("loading rows", min(done, rows), rows)
 
     await dumps.load(database, file, count)
-    await migrate(database, MIGRATIONS)
-    return await _audited(database, progress)
+    await migrate(database, migrations)
+    return await _audited(database, place, progress)
 
 
-async def _audited(database: Readable, progress: Progress) -> Audit:
+async def _begun_again(database: Database, place: Place) -> int:
+    """The log's new epoch; zero where there is no log."""
+    return await database.write(begin_again) if place.holding.has_log else 0
+
+
+async def _audited(database: Readable, place: Place, progress: Progress) -> Audit:
+    if not place.holding.has_log:
+        return Audit()
     return await audit(database, lambda done, of: progress("verifying events", done, of))
 
 
 def _copied(path: Path, verified: Audit, epoch: int = 0) -> Copied:
     return Copied(path, path.stat().st_size, verified, epoch)
+
+
+def _of_another(file: Path, place: Place) -> IllegalTransition:
+    state = f"without tables of the service `{place.holding.migrations.service}`"
+    remedy = "name the service that it was made of, with `--service`"
+    return IllegalTransition("file", str(file), state, "be read", remedy)
 
 
 class _NewFile:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from heddle_core.clock import Clock, SystemClock
 from heddle_core.errors import IllegalTransition
 from heddle_core.values import value
-from heddle_database.migrations import migrate
+from heddle_database.migrations import Migrations, migrate
 from heddle_database.new_tables import make_tables
 from heddle_database.port import Database, StatementFailed, Transaction
 from heddle_database.sqlite import SqliteDatabase
@@ -18,23 +18,38 @@ from heddle_database.tables import Readable, read_tables
 from heddle_runtime.wiring.database import MIGRATIONS
 
 FILE = "heddle.db"
-"""The database's name in its folder."""
+"""The runtime's database in its folder."""
 
 _NEVER = timedelta(days=7)
 
 
 @value
+class Holding:
+    """What one service keeps. On PostgreSQL several may keep theirs in one database."""
+
+    file: str
+    """Name of its embedded database in the data folder."""
+    migrations: Migrations
+    has_log: bool = False
+    """Whether it is the runtime's, whose log can be verified, and begins an epoch when it is put back."""
+
+
+RUNTIME = Holding(FILE, MIGRATIONS, has_log=True)
+
+
+@value
 class Place:
-    """Where a database is: in a data folder, or at a PostgreSQL address."""
+    """Where a service's database is: in a data folder, or at a PostgreSQL address."""
 
     data_dir: Path | None = None
     url: str = ""
+    holding: Holding = RUNTIME
 
     @property
     def file(self) -> Path:
         """The file of an embedded database."""
         assert self.data_dir is not None, "a PostgreSQL database has no file"
-        return self.data_dir / FILE
+        return self.data_dir / self.holding.file
 
 
 @asynccontextmanager
@@ -66,13 +81,13 @@ async def opened_for_writing(place: Place) -> AsyncGenerator[Database]:
     """
     if place.url:
         async with opened_postgres(place.url) as database:
-            await migrate(database, MIGRATIONS)
+            await migrate(database, place.holding.migrations)
             yield database
     else:
         if not place.file.exists():
             raise _missing(place)
         async with opened_sqlite(place.file) as database:
-            await migrate(database, MIGRATIONS)
+            await migrate(database, place.holding.migrations)
             yield database
 
 
@@ -100,11 +115,12 @@ async def opened_postgres(url: str) -> AsyncGenerator[Database]:
         await database.close()
 
 
-async def own_tables() -> frozenset[str]:
-    """The names of the runtime's tables. A PostgreSQL database may hold those of other services, too."""
+async def own_tables(holding: Holding = RUNTIME) -> frozenset[str]:
+    """The names of a service's tables. A PostgreSQL database may hold those of other services, too."""
+    migrations = holding.migrations
     with TemporaryDirectory() as folder:
         async with opened_sqlite(Path(folder) / FILE) as database:
-            await make_tables(database, MIGRATIONS, MIGRATIONS.folder / "sqlite.sql")
+            await make_tables(database, migrations, migrations.folder / "sqlite.sql")
             rows = await database.read(
                 lambda tx: tx.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
             )
@@ -112,8 +128,8 @@ async def own_tables() -> frozenset[str]:
 
 
 async def require_empty(database: Database, place: Place) -> None:
-    """Raises IllegalTransition unless the database has none of the runtime's tables."""
-    found = {table.name for table in await read_tables(database)} & await own_tables()
+    """Raises IllegalTransition unless the database has none of the service's tables."""
+    found = {table.name for table in await read_tables(database)} & await own_tables(place.holding)
     if found:
         state = f"not empty: it has a table {min(found)}"
         remedy = "name a folder without a database, or make a new database on the server"
@@ -122,21 +138,28 @@ async def require_empty(database: Database, place: Place) -> None:
 
 async def require_tables(database: Readable, place: Place) -> None:
     """Raises IllegalTransition unless the tables are those of this version."""
-
-    def read(tx: Transaction) -> str:
-        row = tx.row(f"SELECT version_num FROM {MIGRATIONS.version_table}")  # noqa: S608 - our own words
-        return row[0] if row else ""
-
-    try:
-        found = await database.read(read)
-    except StatementFailed:
-        raise _missing(place) from None
-    newest = max(file.name[1:5] for file in MIGRATIONS.folder.glob("v*.py"))
+    found = await revision_of(database, place.holding)
+    if found is None:
+        raise _missing(place)
+    newest = max(file.name[1:5] for file in place.holding.migrations.folder.glob("v*.py"))
     if found != newest:
         remedy = "use the version of Heddle that serves it; the next start of a newer one brings it up to date"
         raise IllegalTransition(
             "database", _name(place), f"at schema revision {found}, not {newest},", "be read", remedy
         )
+
+
+async def revision_of(database: Readable, holding: Holding) -> str | None:
+    """Which revision a service's tables are at; None: it has none there."""
+
+    def read(tx: Transaction) -> str:
+        row = tx.row(f"SELECT version_num FROM {holding.migrations.version_table}")  # noqa: S608 - our own words
+        return row[0] if row else ""
+
+    try:
+        return await database.read(read)
+    except StatementFailed:
+        return None
 
 
 def _missing(place: Place) -> IllegalTransition:

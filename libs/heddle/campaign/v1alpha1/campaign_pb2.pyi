@@ -194,7 +194,7 @@ class Campaign(_message.Message):
     pause_reason: Global___PauseReason.ValueType
     """Output only. Why it is PAUSED."""
     pause_note: _builtins.str
-    """Output only. What was said when it was paused. Empty: nothing."""
+    """Output only. What was said when it was paused or completed. Empty: nothing."""
     etag: _builtins.str
     """Output only. Changes whenever its settings or its state change; for UpdateCampaign."""
     @_builtins.property

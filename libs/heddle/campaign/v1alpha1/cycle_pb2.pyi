@@ -50,7 +50,7 @@ class _CycleStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CycleState
 class CycleState(_CycleState, metaclass=_CycleStateEnumTypeWrapper):
     """Where a cycle stands.
 
-        DUE -> RUNNING -> COMPLETED | FAILED | CANCELLED        DUE -> SKIPPED | CANCELLED
+        DUE -> RUNNING -> COMPLETED | FAILED | CANCELLED | SKIPPED        DUE -> SKIPPED | CANCELLED
     """
 
 CYCLE_STATE_UNSPECIFIED: CycleState.ValueType  # 0
@@ -258,7 +258,7 @@ class Cycle(_message.Message):
 
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
-        """Output only. What it has consumed."""
+        """Output only. What it has consumed; told when it has ended."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:

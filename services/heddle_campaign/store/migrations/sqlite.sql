@@ -1,5 +1,5 @@
 -- What the version files come to on SQLite. Made by .ci/schema.py: do not edit.
--- digest: 992ca77d130bb1cf9995dff7a2f2d4df616e4597f6fc8b310af5d4f97861583c
+-- digest: af94573a4ffc1a8ac452d5eb3bd11bff412d2452c78e1ce6700fae7eb1fc3c9a
 
 CREATE TABLE campaign_schema_version (
     version_num VARCHAR(32) NOT NULL,
@@ -144,6 +144,12 @@ CREATE TABLE cycle_claims (
     PRIMARY KEY (name)
 );
 
+CREATE TABLE cycle_rates (
+    tenant TEXT DEFAULT '' NOT NULL,
+    full_at BIGINT DEFAULT '0' NOT NULL,
+    PRIMARY KEY (tenant)
+);
+
 CREATE INDEX campaigns_due ON campaigns (next_due, tenant, campaign_id, state) WHERE next_due > 0 AND state = 2;
 
 CREATE INDEX campaigns_by_create_time ON campaigns (tenant, create_time, campaign_id);
@@ -158,9 +164,11 @@ CREATE INDEX cycles_open ON cycles (tenant, campaign_id, state) WHERE state < 3;
 
 CREATE INDEX cycles_waiting ON cycles (due) WHERE state = 1;
 
-CREATE INDEX cycles_queued ON cycles (tenant, campaign_id, priority DESC, due, cycle_id) WHERE state = 1;
+CREATE INDEX cycles_queued ON cycles (tenant, priority DESC, due, cycle_id) WHERE state = 1;
 
 CREATE INDEX cycles_at_work ON cycles (look_at) WHERE state = 2;
+
+CREATE INDEX cycles_running ON cycles (tenant, campaign_id) WHERE state = 2;
 
 CREATE INDEX cycles_beside ON cycles (tenant, campaign_id, scheduled_time) WHERE origin >= 3;
 

@@ -25,6 +25,7 @@ def upgrade(op: Operations) -> None:
     # Who claims cycles locks the one row, so that two who count what is at work do not both fill the last place.
     op.create_table("cycle_claims", text("name"), PrimaryKeyConstraint("name"))
     op.execute("INSERT INTO cycle_claims (name) VALUES ('claim')")
+    op.create_table("cycle_rates", text("tenant"), integer("full_at"), PrimaryKeyConstraint("tenant"))
 
 
 def _create_campaigns(op: Operations) -> None:
@@ -75,9 +76,10 @@ def _create_cycles(op: Operations) -> None:
     op.create_index("cycles_by_time", "cycles", ["tenant", "campaign_id", "scheduled_time", "cycle_id"])
     op.create_index("cycles_open", "cycles", ["tenant", "campaign_id", "state"], **where("state < 3"))
     op.create_index("cycles_waiting", "cycles", ["due"], **where("state = 1"))
-    queue = ["tenant", "campaign_id", text_of("priority DESC"), "due", "cycle_id"]
+    queue = ["tenant", text_of("priority DESC"), "due", "cycle_id"]
     op.create_index("cycles_queued", "cycles", queue, **where("state = 1"))
     op.create_index("cycles_at_work", "cycles", ["look_at"], **where("state = 2"))
+    op.create_index("cycles_running", "cycles", ["tenant", "campaign_id"], **where("state = 2"))
     op.create_index("cycles_beside", "cycles", ["tenant", "campaign_id", "scheduled_time"], **where("origin >= 3"))
     op.create_index("cycles_started", "cycles", ["tenant", "campaign_id", "start_time"], **where("start_time > 0"))
     op.create_index("cycles_ended", "cycles", ["tenant", "campaign_id", "end_time"], **where("end_time > 0"))
