@@ -1,6 +1,7 @@
 """What a tick over all schedules costs the campaign service's store: with none due, and with a hundred.
 
-    PYTHONPATH=. python bench/schedules.py [--campaigns 100000] [--due 100] [--ticks 20] [--engine sqlite|postgres] [--json]
+    PYTHONPATH=. python bench/schedules.py [--campaigns 100000] [--due 100] [--ticks 20] [--json]
+        [--engine sqlite|postgres]
 
 Fills one database with ACTIVE campaigns, each with an interval of its own phase, so that a second of the clock makes
 the same number of them due. The clock is moved by hand, and each tick is one `settle` with the service's own decision:

@@ -324,7 +324,7 @@ async def test_each_of_many_that_are_due_at_one_moment_is_told_its_own_load(worl
     for number in range(5):
         name = f"c{number}"
         await world.activate(name, schedule=every(10, name))
-        await world.add(*(cycle_of(-1 - each, name) for each in range(number)))
+        await world.add(*(cycle_of(-1 - each, name) for each in range(number + 1)))
     seen: dict[str, int] = {}
 
     def look(standing: Standing) -> Change:
@@ -334,7 +334,7 @@ async def test_each_of_many_that_are_due_at_one_moment_is_told_its_own_load(worl
 
     while (await world.settle(look, most=2)).campaigns:
         pass
-    assert seen == {f"c{number}": number for number in range(5)}
+    assert seen == {f"c{number}": number + 1 for number in range(5)}
 
 
 async def test_a_campaign_that_rests_is_removed_with_all_that_is_its_own(world: Campaigns) -> None:

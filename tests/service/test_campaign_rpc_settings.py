@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from heddle.campaign.v1alpha1 import campaign_pb2, schedule_pb2
-from heddle_campaign.codec import SETTINGS
+from heddle_campaign.codec.campaigns import SETTINGS
 from heddle_core.errors import CampaignNotFound, InvalidField
 from tests.kit.running_campaigns import Studio, at, campaign, refusal, studio
 

@@ -210,7 +210,7 @@ async def test_cycles_are_triggered_backfilled_and_listed_with_the_gaps_between(
 
 async def test_one_cycle_is_shown_retried_and_cancelled(book: CampaignBook) -> None:
     async with serving_campaigns(book):
-        assert "failed: AGENT_NOT_FOUND No agent w here" in (await ok(book, "cycle show cycle_2")).out
+        assert "failed: AGENT_NOT_FOUND: No agent w here" in (await ok(book, "cycle show cycle_2")).out
         await ok(book, "cycle retry cycle_2")
         assert book.last(cycles_pb.RetryCycleRequest).request_id
         await ok(book, "cycle cancel cycle_2 --note enough")

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from heddle.campaign.v1alpha1.cycle_request_pb2 import ListCyclesRequest
-from heddle_campaign.codec_cycles import cycle_message
+from heddle_campaign.codec.cycles import cycle_message
 from heddle_campaign.facade.reading import Frame, Shown
 from heddle_campaign.rpc.pages import frame_message, page_given
 from heddle_campaign.rules.campaigns import Campaign, CampaignSettings

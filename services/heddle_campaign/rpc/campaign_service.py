@@ -8,10 +8,10 @@ from heddle.campaign.v1alpha1 import campaign_pb2, cycle_request_pb2, memory_req
 from heddle.campaign.v1alpha1 import campaign_service_pb2 as pb
 from heddle.campaign.v1alpha1.signal_pb2 import SignalMatch
 from heddle.campaign.v1alpha1.signal_pb2 import SignalOutcome as SignalOutcomeMessage
-from heddle_campaign.codec import SETTINGS, campaign_message, settings_message
-from heddle_campaign.codec_cycles import cycle_message, gap_message, signal_value
-from heddle_campaign.codec_memories import memory_message
-from heddle_campaign.codec_schedule import scheduled_time_message
+from heddle_campaign.codec.campaigns import SETTINGS, campaign_message, settings_message
+from heddle_campaign.codec.cycles import cycle_message, gap_message, signal_value
+from heddle_campaign.codec.memories import memory_message
+from heddle_campaign.codec.schedules import scheduled_time_message
 from heddle_campaign.facade.campaigns import Campaigns
 from heddle_campaign.facade.cycles import Cycles
 from heddle_campaign.facade.ports import ListCampaigns, ListCycles, ListMemories, MemoryStore

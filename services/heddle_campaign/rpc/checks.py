@@ -7,8 +7,8 @@ from datetime import date
 from google.type.money_pb2 import Money
 
 from heddle.campaign.v1alpha1 import campaign_pb2, schedule_pb2
-from heddle_campaign.codec import SETTINGS, settings_value
-from heddle_campaign.codec_schedule import schedule_value, stretch_value
+from heddle_campaign.codec.campaigns import SETTINGS, settings_value
+from heddle_campaign.codec.schedules import schedule_value, stretch_value
 from heddle_campaign.facade.campaigns import Wish
 from heddle_campaign.rules.schedule import Schedule, Stretch
 from heddle_campaign.rules.validation import EARLIEST, LATEST

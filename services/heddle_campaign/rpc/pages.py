@@ -7,9 +7,9 @@ from typing import Generic, TypeVar
 from google.protobuf.message import Message
 
 from heddle.campaign.v1alpha1 import campaign_service_pb2 as pb
-from heddle_campaign.codec import campaign_message
-from heddle_campaign.codec_cycles import cycle_message
-from heddle_campaign.codec_memories import peer_message
+from heddle_campaign.codec.campaigns import campaign_message
+from heddle_campaign.codec.cycles import cycle_message
+from heddle_campaign.codec.memories import peer_message
 from heddle_campaign.facade.reading import Frame, Shown
 from heddle_campaign.rules.learned import Learned
 from heddle_core.errors import invalid

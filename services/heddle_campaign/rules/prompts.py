@@ -16,7 +16,7 @@ from heddle_campaign.rules.produced import ASKED
 from heddle_campaign.rules.states import CycleState
 from heddle_campaign.rules.zones import local_text
 from heddle_client.values import Note
-from heddle_core.clock import MICROS_PER_SECOND, Micros
+from heddle_core.clock import Micros
 
 WEEK = timedelta(days=7)
 MOST_EVIDENCE = 16_000
@@ -77,7 +77,7 @@ def week_note(recent: Sequence[Cycle], now: Micros) -> Note | None:
     worked = Counter(each.rotation_key for each in ended if each.rotation_key and each.state is CycleState.COMPLETED)
     if worked:
         lines.append(f"Completed ones by target: {_counts(worked)}.")
-    cost = sum(each.usage.cost for each in ended) / MICROS_PER_SECOND
+    cost = sum(each.usage.cost for each in ended) / 1_000_000
     lines.append(f"They cost {cost:.2f} US dollars together.")
     return Note("last-7-days", "\n".join(lines), "analytics", "the campaign")
 

@@ -1,4 +1,4 @@
-"""The campaign of the demonstration: a folder is applied, a cycle triggered, and what came of it is shown and checked."""
+"""The campaign of the demonstration: a folder is applied, a cycle triggered, and what comes of it shown and checked."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ async def play_campaign(session: Session, folder: Path, model: str, tell: Callab
         campaign_id = made if isinstance(step, CampaignStep) else campaign_id
         name = step.name if isinstance(step, CampaignStep) else step.agent_id
         kind = "campaign" if isinstance(step, CampaignStep) else "agent"
-        tell(f"{kind} {name}: {len(step.changes)} fields as {Path(step.file).name} says")
+        tell(f"{kind} {name} is made as {Path(step.file).name} says")
     request = TriggerCampaignRequest(request_id=session.new_request_id(), campaign_id=campaign_id)
     triggered = (await campaigns_of(session).TriggerCampaign(request)).cycle
     cycle = await _ended(session, triggered, tell)
@@ -148,7 +148,7 @@ async def _tell_outcome(session: Session, outcome: Outcome, tell: Callable[[str]
         for line in text_of(run.result.parts).strip().splitlines():
             tell(f"  {line}")
         tree = await SpawnServiceStub(session.channel).GetSpawnTree(GetSpawnTreeRequest(run_id=run.run_id))
-        tell(f"it delegated to {len(tree.spawns)} other agents" + (":" if tree.spawns else ""))
+        tell("it asked other agents:" if tree.spawns else "it asked no other agent")
         for spawn in tree.spawns:
             tell(f"  {spawn_line(spawn)}")
     tell("the next cycle's agents are given what this one learned:")

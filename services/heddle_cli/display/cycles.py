@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from rich.console import RenderableType
 
 from heddle.campaign.v1alpha1.cycle_pb2 import Cycle, CycleGap, CycleState, CycleTurn
-from heddle.common.v1.error_reason_pb2 import ErrorReason
 from heddle_cli.display.campaigns import cut, word
 from heddle_cli.display.tables import sheet, table
 from heddle_cli.display.times import spent, took, when
@@ -69,8 +68,9 @@ def turn_state(turn: CycleTurn) -> str:
     told = word(turn, "state") + (f", attempt {turn.attempt}" if turn.attempt > 1 else "")
     if not turn.HasField("failure"):
         return told
-    reason = ErrorReason.Name(turn.failure.reason).removeprefix("ERROR_REASON_")
-    return f"{told}: {reason} {cut(turn.failure.message)}"
+    # A reason that only runs have stands in the message.
+    reason = word(turn.failure, "reason").upper().replace(" ", "_") + ": " if turn.failure.reason else ""
+    return f"{told}: {reason}{cut(turn.failure.message)}"
 
 
 def _cycle_row(cycle: Cycle) -> tuple[str, ...]:

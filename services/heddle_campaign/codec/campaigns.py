@@ -5,7 +5,7 @@ from typing import assert_never
 
 from heddle.campaign.v1alpha1 import campaign_pb2, signal_pb2
 from heddle.common.v1.content_pb2 import Actor
-from heddle_campaign.codec_schedule import schedule_message, schedule_value
+from heddle_campaign.codec.schedules import schedule_message, schedule_value
 from heddle_campaign.rules import campaigns as c
 from heddle_campaign.rules.budget import Quota
 from heddle_campaign.rules.failures import FailurePolicy

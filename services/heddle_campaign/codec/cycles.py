@@ -2,7 +2,7 @@
 
 from heddle.campaign.v1alpha1 import cycle_pb2, memory_pb2, signal_pb2
 from heddle.common.v1.error_reason_pb2 import ErrorReason
-from heddle_campaign.codec_schedule import stretch_message
+from heddle_campaign.codec.schedules import stretch_message
 from heddle_campaign.rules.cycle_keys import turn_request_id
 from heddle_campaign.rules.cycles import Cycle, CycleFailure, CycleTurn, MemoryUse, Signal
 from heddle_campaign.rules.records import Outcome, RangeRecord
