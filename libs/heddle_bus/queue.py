@@ -18,7 +18,7 @@ from heddle_bus.answers import NobodyListens
 from heddle_bus.batches import Batches, BatchSize, place_of
 from heddle_bus.endpoint import Endpoint
 from heddle_bus.port import StoredMessage, StreamPosition
-from heddle_bus.stream import created_in, ensure_configured, nanoseconds
+from heddle_bus.stream import configuration, created_in, ensure_configured, nanoseconds
 from heddle_core.clock import Micros
 from heddle_core.errors import ServiceUnreachable
 from heddle_core.faults import HeddleError
@@ -176,7 +176,9 @@ class JetStreamQueue:
         link: Link = module.Link(self._endpoint(), name=self._name, on_lost=lambda: None)
         self._link = link
         await link.open()
-        info = await ensure_configured(link, _configuration(self._settings), _API_DEADLINE)
+        info = await ensure_configured(
+            link, configuration(self._settings.stream, self._settings.subjects, self._settings), _API_DEADLINE
+        )
         self._created = created_in(info)
         await self._ensure_consumer(link)
         batches = Batches(link, self._settings.stream, _BATCH)
@@ -218,18 +220,3 @@ class JetStreamQueue:
         self._items.clear()
         if link is not None:
             await link.close()
-
-
-def _configuration(settings: QueueSettings) -> dict[str, object]:
-    return {
-        "name": settings.stream,
-        "subjects": list(settings.subjects),
-        "retention": "limits",
-        "storage": "file",
-        "discard": "old",
-        "max_age": nanoseconds(settings.age_limit),
-        "max_bytes": settings.bytes_limit,
-        "max_msgs": -1,
-        "num_replicas": settings.replicas,
-        "duplicate_window": nanoseconds(settings.duplicate_window),
-    }

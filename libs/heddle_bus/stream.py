@@ -1,9 +1,9 @@
 """The durable event stream in JetStream: its settings, how it is made sure of, and its identity."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from heddle_bus import subjects
 from heddle_bus.port import StoredMessage, StreamIdentity, StreamPosition
@@ -33,9 +33,42 @@ class StreamSettings:
     """How long the server remembers message ids; it costs it about 150 bytes an event."""
 
 
+class Kept(Protocol):
+    """What a stream keeps, and for how long."""
+
+    @property
+    def replicas(self) -> int: ...
+
+    @property
+    def age_limit(self) -> timedelta: ...
+
+    @property
+    def bytes_limit(self) -> int: ...
+
+    @property
+    def duplicate_window(self) -> timedelta: ...
+
+
+def configuration(name: str, of: Sequence[str], kept: Kept) -> dict[str, object]:
+    """A stream in the words of JetStream's interface: on disk, the oldest dropped beyond its limits."""
+    return {
+        "name": name,
+        "subjects": list(of),
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_age": nanoseconds(kept.age_limit),
+        "max_bytes": kept.bytes_limit,
+        "max_msgs": -1,
+        "num_replicas": kept.replicas,
+        "duplicate_window": nanoseconds(kept.duplicate_window),
+    }
+
+
 async def ensure_stream(link: "Link", settings: StreamSettings, deadline: timedelta) -> None:
     """Make the event stream, or change its limits to these. Never deletes. Raises as `Link.api` does."""
-    await ensure_configured(link, _configuration(settings), deadline)
+    wanted = configuration(subjects.EVENT_STREAM, subjects.EVENT_STREAM_SUBJECTS, settings)
+    await ensure_configured(link, wanted, deadline)
 
 
 async def ensure_configured(link: "Link", wanted: Mapping[str, object], deadline: timedelta) -> dict[str, Any]:
@@ -90,21 +123,6 @@ def created_in(info: Mapping[str, Any]) -> Micros:
 def nanoseconds(span: timedelta) -> int:
     """The unit of every span of time in JetStream's interface."""
     return round(span / timedelta(microseconds=1)) * _NANOS_PER_MICRO
-
-
-def _configuration(settings: StreamSettings) -> dict[str, object]:
-    return {
-        "name": subjects.EVENT_STREAM,
-        "subjects": list(subjects.EVENT_STREAM_SUBJECTS),
-        "retention": "limits",
-        "storage": "file",
-        "discard": "old",
-        "max_age": nanoseconds(settings.age_limit),
-        "max_bytes": settings.bytes_limit,
-        "max_msgs": -1,
-        "num_replicas": settings.replicas,
-        "duplicate_window": nanoseconds(settings.duplicate_window),
-    }
 
 
 def _micros(stamp: str) -> Micros:

@@ -1,4 +1,4 @@
-"""The way into the runtime for a service beside it: where it is by the settings, and one channel for everybody's name."""
+"""The way into the runtime for a service beside it: where it is, and one channel for everybody's name."""
 
 from collections.abc import Callable
 from pathlib import Path

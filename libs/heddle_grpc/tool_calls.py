@@ -4,10 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from pydantic import BaseModel, ValidationError
 
 from heddle.common.v1.content_pb2 import ContentPart
 from heddle.tools.v1 import tool_service_pb2 as pb
+from heddle.tools.v1.tool_pb2 import RISK_CLASS_WRITE, Tool
 from heddle_core.errors import InvalidField, invalid
 from heddle_core.faults import HeddleError, Violation
 from heddle_core.ids import is_id
@@ -18,6 +20,19 @@ RULES: Mapping[str, Rule] = {"ListTools": Access.ANYBODY_KNOWN, "CallTool": ACT_
 """Which scope each RPC asks for. A call names tenant and principal itself, so only who may act for others calls."""
 
 Arguments = TypeVar("Arguments", bound=BaseModel)
+
+
+def declared(name: str, description: str, schema: Mapping[str, object], category: str) -> Tool:
+    """A tool that changes only what is the service's own, and may be called again: its call's id makes it one."""
+    return Tool(
+        name=name,
+        description=description,
+        parameters_json=json.dumps(schema),
+        risk=RISK_CLASS_WRITE,
+        idempotent=True,
+        deadline=Duration(seconds=60),
+        category=category,
+    )
 
 
 def check_context(given: pb.CallContext, *required: str) -> None:

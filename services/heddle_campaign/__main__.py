@@ -4,45 +4,32 @@ It is configured by HEDDLE_CAMPAIGN_ variables, and prints one line of JSON when
 it uses.
 """
 
-import asyncio
-import json
-import os
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
-from heddle_campaign.settings import CampaignSettings
+from heddle_campaign.settings import CampaignServiceSettings
 from heddle_campaign.wiring import running_campaign
-from heddle_core import failpoints
-from heddle_core.faults import HeddleError
-from heddle_core.json_logs import set_up_logs
-from heddle_grpc.drain import asked_by_signal
+from heddle_grpc.process import run
 
 
-async def serve(settings: CampaignSettings) -> None:
-    """Serve until asked to stop."""
-    async with asked_by_signal() as asked, running_campaign(settings) as campaign:
-        said = {
+@asynccontextmanager
+async def serving(settings: CampaignServiceSettings) -> AsyncGenerator[dict[str, object]]:
+    """Serve, and say where."""
+    async with running_campaign(settings) as campaign:
+        yield {
             "address": campaign.address,
             "operations_port": campaign.operations_port,
             "operations_http_port": campaign.operations_http_port,
             "webhooks_port": campaign.webhooks_port,
             "runtime": settings.runtime.address,
         }
-        sys.stdout.write(json.dumps(said) + "\n")
-        sys.stdout.flush()
-        await asked.wait()
 
 
 def main() -> int:
-    """Serve; the exit code is 0 after a clean drain, 3 where it cannot serve."""
-    settings = CampaignSettings()
-    failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
-    set_up_logs(settings.log_level)
-    try:
-        asyncio.run(serve(settings))
-    except HeddleError as error:
-        sys.stderr.write(f"heddle-campaign: {error} [{error.reason}]\n")
-        return 3
-    return 0
+    """Serve; returns the exit code."""
+    settings = CampaignServiceSettings()
+    return run("heddle-campaign", settings.log_level, serving(settings))
 
 
 if __name__ == "__main__":

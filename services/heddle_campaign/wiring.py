@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from heddle_bus.endpoint import FindEndpoint, endpoint_finder
+from heddle_bus.endpoint import FindEndpoint
 from heddle_bus.jetstream import JetStreamBus
 from heddle_bus.thread_bells import Bell, ringing
 from heddle_campaign.facade.calling import Calling
@@ -24,11 +24,11 @@ from heddle_campaign.intake.intake import IntakeSettings, intake
 from heddle_campaign.rpc import campaign_service, tool_service
 from heddle_campaign.rpc.scopes import READ, RUN
 from heddle_campaign.rules.queue import Bounds, Rate
-from heddle_campaign.settings import CampaignSettings
+from heddle_campaign.settings import CampaignServiceSettings
 from heddle_campaign.store.memories import Memories
 from heddle_campaign.store.store import Store
+from heddle_client.beside import server_of
 from heddle_client.door import RuntimeDoor
-from heddle_client.motion import MotionSettings
 from heddle_client.runs import prepare
 from heddle_core.changes import Changes
 from heddle_core.clock import Clock, SystemClock
@@ -40,9 +40,7 @@ from heddle_grpc.companions import Companion, OpenCompanion
 from heddle_grpc.drain import Drain
 from heddle_grpc.identity import ACT_AS
 from heddle_grpc.routes import Service
-from heddle_grpc.server import Server
-from heddle_grpc.settings import CallSettings, ServerSettings
-from heddle_grpc.standalone import authenticators_of, server_tls_of, told_address
+from heddle_grpc.standalone import told_address
 from heddle_grpc.tool_routing import TOOL_SERVICE
 
 MIGRATIONS = Migrations("campaign", Path(__file__).parent / "store" / "migrations")
@@ -73,7 +71,7 @@ class CampaignParts:
 
 
 @asynccontextmanager
-async def running_campaign(settings: CampaignSettings) -> AsyncGenerator[RunningCampaign]:
+async def running_campaign(settings: CampaignServiceSettings) -> AsyncGenerator[RunningCampaign]:
     """Serve until the block is left, then drain. What is open stays on record, and goes on at the next start.
 
     Raises:
@@ -83,17 +81,7 @@ async def running_campaign(settings: CampaignSettings) -> AsyncGenerator[Running
     """
     clock, drain = SystemClock(), Drain()
     async with campaign_parts(settings, clock, drain) as parts:
-        served = ServerSettings(
-            listen=(settings.listen,),
-            tls=server_tls_of(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
-            reflection=settings.reflection,
-            operations=settings.operations,
-            operations_http=settings.operations_http,
-            calls=CallSettings(log_ok_calls=settings.log_calls),
-        )
-        authenticators = authenticators_of(settings.identity, (RUN, READ, ACT_AS))
-        ids = TimeOrderedIds(clock)
-        server = Server(served, parts.services, authenticators=authenticators, ids=ids, drain=drain)
+        server = server_of(settings, parts.services, (RUN, READ, ACT_AS), clock, drain)
         async with server.running(), parts.serving() as webhooks_port:
             yield RunningCampaign(
                 address=told_address(settings.listen, server.ports[0]),
@@ -105,7 +93,7 @@ async def running_campaign(settings: CampaignSettings) -> AsyncGenerator[Running
 
 @asynccontextmanager
 async def campaign_parts(
-    settings: CampaignSettings,
+    settings: CampaignServiceSettings,
     clock: Clock,
     drain: Drain,
     runtime_address: Callable[[], str] | None = None,
@@ -147,7 +135,7 @@ async def campaign_parts(
             drain,
         )
         tools = tool_service.CampaignTools(Messages(store, memories, Calling(store, door.runs_of)))
-        find = bundled_nats or _nats_of(settings)
+        find = bundled_nats or settings.bus
         bus = None
         if find is not None:
             bus = await stack.enter_async_context(JetStreamBus(find, name="heddle-campaign", keeps_stream=False))
@@ -175,7 +163,7 @@ async def campaign_parts(
         )
 
 
-def campaign_companion(settings: CampaignSettings, bundled_nats: FindEndpoint | None = None) -> OpenCompanion:
+def campaign_companion(settings: CampaignServiceSettings, bundled_nats: FindEndpoint | None = None) -> OpenCompanion:
     """The campaign service for the port of the runtime that it uses; its tools are those of the provider `campaign`."""
 
     @asynccontextmanager
@@ -192,20 +180,14 @@ def campaign_companion(settings: CampaignSettings, bundled_nats: FindEndpoint | 
     return opened
 
 
-def _round_settings(settings: CampaignSettings) -> RoundSettings:
+def _round_settings(settings: CampaignServiceSettings) -> RoundSettings:
     shares = {TenantId(tenant): share for tenant, share in settings.tenant_shares.items()}
-    motion = MotionSettings(settings.sweep_every, settings.at_once, settings.most_watched)
     rate = Rate(settings.cycles_per_minute, timedelta(minutes=1)) if settings.cycles_per_minute else None
-    return RoundSettings(motion, Bounds(settings.cycles_per_tenant, shares, rate=rate))
+    return RoundSettings(settings.motion, Bounds(settings.cycles_per_tenant, shares, rate=rate))
 
 
-def _intake_settings(settings: CampaignSettings) -> IntakeSettings:
+def _intake_settings(settings: CampaignServiceSettings) -> IntakeSettings:
     secrets = {
         tenant: [each.get_secret_value() for each in given] for tenant, given in settings.webhook_secrets.items()
     }
     return IntakeSettings(settings.webhooks, secrets, settings.signal_replicas)
-
-
-def _nats_of(settings: CampaignSettings) -> FindEndpoint | None:
-    token = settings.nats_token.get_secret_value() if settings.nats_token else ""
-    return endpoint_finder(settings.nats, token, settings.nats_endpoint)

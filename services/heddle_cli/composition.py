@@ -32,11 +32,11 @@ def holding_of(service: ServiceName) -> "Holding":
 
 def companions_of(settings: "RuntimeSettings", find_nats: "FindEndpoint | None") -> "tuple[OpenCompanion, ...]":
     """The other services, with what they share with the runtime; each still has its own variables."""
-    from heddle_campaign.settings import CampaignSettings
+    from heddle_campaign.settings import CampaignServiceSettings
     from heddle_campaign.wiring import campaign_companion
     from heddle_spawn.settings import SpawnSettings
     from heddle_spawn.wiring import spawn_companion
 
     spawn = SpawnSettings(data_dir=settings.data_dir, database=settings.database, nats=settings.nats)
-    campaign = CampaignSettings(data_dir=settings.data_dir, database=settings.database, nats=settings.nats)
+    campaign = CampaignServiceSettings(data_dir=settings.data_dir, database=settings.database, nats=settings.nats)
     return spawn_companion(spawn, find_nats), campaign_companion(campaign, find_nats)

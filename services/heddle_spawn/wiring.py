@@ -5,25 +5,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from heddle_bus.endpoint import FindEndpoint, endpoint_finder
+from heddle_bus.endpoint import FindEndpoint
 from heddle_bus.events import DELETED
 from heddle_bus.jetstream import JetStreamBus
 from heddle_bus.thread_bells import ringing
+from heddle_client.beside import server_of
 from heddle_client.door import RuntimeDoor
-from heddle_client.motion import MotionSettings
 from heddle_client.runs import prepare
 from heddle_core.changes import Changes
 from heddle_core.clock import Clock, SystemClock
-from heddle_core.ids import TimeOrderedIds
 from heddle_database.migrations import Migrations
 from heddle_database.opening import open_database
 from heddle_grpc import tool_calls
 from heddle_grpc.companions import Companion, OpenCompanion
 from heddle_grpc.drain import Drain
 from heddle_grpc.routes import Service
-from heddle_grpc.server import Server
-from heddle_grpc.settings import CallSettings, ServerSettings
-from heddle_grpc.standalone import authenticators_of, server_tls_of, told_address
+from heddle_grpc.standalone import told_address
 from heddle_grpc.tool_routing import TOOL_SERVICE
 from heddle_spawn.facade.attending import Attending
 from heddle_spawn.facade.grouping import Grouping
@@ -74,17 +71,7 @@ async def running_spawn(settings: SpawnSettings) -> AsyncGenerator[RunningSpawn]
     """
     clock, drain = SystemClock(), Drain()
     async with spawn_parts(settings, clock, drain, lambda: settings.runtime.address) as parts:
-        served = ServerSettings(
-            listen=(settings.listen,),
-            tls=server_tls_of(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
-            reflection=settings.reflection,
-            operations=settings.operations,
-            operations_http=settings.operations_http,
-            calls=CallSettings(log_ok_calls=settings.log_calls),
-        )
-        ids = TimeOrderedIds(clock)
-        authenticators = authenticators_of(settings.identity, (RUN, READ, ACT_AS))
-        server = Server(served, parts.services, authenticators=authenticators, ids=ids, drain=drain)
+        server = server_of(settings, parts.services, (RUN, READ, ACT_AS), clock, drain)
         async with server.running(), parts.rounds.serving():
             yield RunningSpawn(
                 address=told_address(settings.listen, server.ports[0]),
@@ -128,9 +115,9 @@ async def spawn_parts(
             Attending(store, door.runs_of, prepare, clock, agenda),
             Grouping(store, door.runs_of, clock, agenda),
             clock,
-            MotionSettings(settings.sweep_every, settings.at_once, settings.most_watched),
+            settings.motion,
         )
-        find = bundled_nats or _nats_of(settings)
+        find = bundled_nats or settings.bus
         if find is not None:
             bus = await stack.enter_async_context(JetStreamBus(find, name="heddle-spawn", keeps_stream=False))
             bells = {**dict.fromkeys(_RINGING, rounds.ring_thread), DELETED: rounds.forget_thread}
@@ -155,8 +142,3 @@ def spawn_companion(settings: SpawnSettings, bundled_nats: FindEndpoint | None =
             yield Companion(parts.services, parts.rounds.serving, tool_provider="spawn")
 
     return opened
-
-
-def _nats_of(settings: SpawnSettings) -> FindEndpoint | None:
-    token = settings.nats_token.get_secret_value() if settings.nats_token else ""
-    return endpoint_finder(settings.nats, token, settings.nats_endpoint)

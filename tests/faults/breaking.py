@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from tests.faults import wrong_clock
 from tests.faults.world import World
 
 Breaking = Callable[[World, str, int], Awaitable[None]]
@@ -10,6 +11,17 @@ Breaking = Callable[[World, str, int], Awaitable[None]]
 
 _REACHED_WITHIN = 12.0
 """Seconds until an armed place must have been reached; then the process is killed wherever it is, and counted."""
+
+
+def in_turn(*parts: tuple[Breaking, str, int]) -> Breaking:
+    """Several ways to break things, one after the other in one world: what each is told, and how many times."""
+
+    async def break_in_turn(world: World, _: str, __: int) -> None:
+        for how, told, times in parts:
+            await world.start()
+            await how(world, told, times)
+
+    return break_in_turn
 
 
 async def kill_at(world: World, points: str, times: int) -> None:
@@ -85,6 +97,21 @@ async def kill_in_migration(world: World, _: str, times: int) -> None:
         await node.start()
         await world.crowd.furnish(world.extras["tools_at"])
         assert len(await world.crowd.start_one_by_one(3)) == 3, "tables that a kill interrupted take no turns"
+
+
+async def set_clock(world: World, _: str, times: int) -> None:
+    """Have the clock of the day jump ahead and back, with a kill every third time; then put it right."""
+    file = world.folder / "clock"
+    for turn in range(times):
+        await world.start()
+        await asyncio.sleep(world.random.uniform(0.1, 0.8))
+        seconds = world.random.choice((-7_200, -3_600, -60, -2, 0, 2, 60, 3_600, 7_200))
+        wrong_clock.set_clock(file, seconds)
+        world.supervisor.write("clock_jump", seconds=seconds)
+        world.kills += 1
+        if turn % 3 == 2:
+            world.random.choice(world.nodes).kill()
+    wrong_clock.set_clock(file, 0)
 
 
 async def leave_alone(world: World, _: str, times: int) -> None:

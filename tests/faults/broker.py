@@ -60,6 +60,20 @@ class Broker:
         self.kill()
         shutil.rmtree(self._folder / "store")
 
+    def keep_copy(self) -> None:
+        """Copy its disk while it does not run."""
+        shutil.rmtree(self._copy, ignore_errors=True)
+        shutil.copytree(self._folder / "store", self._copy)
+
+    def put_copy_back(self) -> None:
+        """Put the copy in the place of its disk while it does not run."""
+        shutil.rmtree(self._folder / "store")
+        shutil.copytree(self._copy, self._folder / "store")
+
+    @property
+    def _copy(self) -> Path:
+        return self._folder / "copy"
+
     def _start(self) -> None:
         command = [str(find_binary(os.environ)), "-js", "-sd", str(self._folder / "store"), "-a", "127.0.0.1"]
         with (self._folder / "nats.out").open("ab") as out:
@@ -132,7 +146,7 @@ class Consumer:
         self._heard.set()
         event = ThreadEvent.FromString(payload)
         self._journal.write(
-            "message",
+            "deletion" if headers["ce-type"].endswith(".ThreadDeleted") else "message",
             tenant=headers["ce-tenant"],
             thread_id=headers["ce-thread"],
             sequence=int(headers["ce-threadsequence"]),

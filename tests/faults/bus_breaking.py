@@ -27,6 +27,21 @@ async def take_broker_away(world: World, seconds: str, times: int) -> None:
         await broker.start()
 
 
+async def put_old_copy_back(world: World, _: str, times: int) -> None:
+    """Copy what it has, go on, and put the copy in the place of what it has then: it has forgotten what was between."""
+    broker: Broker = world.extras["broker"]
+    for _ in range(times):
+        broker.kill()
+        broker.keep_copy()
+        await broker.start()
+        await asyncio.sleep(world.random.uniform(0.5, 2.0))
+        broker.kill()
+        broker.put_copy_back()
+        world.kills += 1
+        await broker.start()
+        await asyncio.sleep(world.random.uniform(0.2, 1.0))
+
+
 async def wipe_broker(world: World, _: str, times: int) -> None:
     """Lose all that it has, in the middle of things; every third time while a runtime is killed, too."""
     broker: Broker = world.extras["broker"]

@@ -106,11 +106,13 @@ class Client:
         most: int = 1_000_000,
         seconds: float = 30.0,
         stall: tuple[asyncio.Event, asyncio.Event] | None = None,
+        whole: bool = False,
     ) -> tuple[str, int, str]:
         """Read a stream until it ends, `most` frames came or `seconds` are over; its id, its cursor and how it ended.
 
-        `follows` is the stream that this one resumes. With `stall`, nothing is read behind the second frame, which
-        sets the first of these events, until the second of them is set.
+        `follows` is the stream that this one resumes. With `whole` it is read until it says that it has caught up.
+        With `stall`, nothing is read behind the second frame, which sets the first of these events, until the second
+        of them is set.
         """
         self._streams += 1
         stream, cursor, frames, end = f"{self.name}-{self._streams}", after, 0, "left"
@@ -122,6 +124,7 @@ class Client:
             tenant=self.tenant,
             method=method,
             after=after,
+            whole=whole,
             **question_of(request),
         )
         call = getattr(getattr(self._channels.stubs[node], service), method)(request, metadata=self._metadata)
@@ -134,7 +137,7 @@ class Client:
                     cursor = max([cursor, *(event[0] for event in told.get("events", ()))])
                     if told["frame"] == "closing":
                         cursor = told["resume"]
-                    if frames >= most:
+                    if frames >= most or (whole and told["frame"] == "checkpoint"):
                         break
                     if stall and frames == 2:
                         stall[0].set()

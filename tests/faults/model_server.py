@@ -2,7 +2,8 @@
 
 It holds nothing: what it says follows from the messages alone. The newest user message that has a line
 `plan=write+read/say` names its steps; each answer so far has carried out one. A history with a call that has not
-exactly one result right behind it is answered 400 and written into FILE: promise P9 is broken then.
+exactly one result right behind it is answered 400 and written into FILE: promise P9 is broken then. The step `delegate`
+makes the calls that stand behind `calls=` in that message, as JSON: pairs of a tool and its arguments.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from typing import Any
 
 from tests.faults.journal import Journal
 
-_PLAN = re.compile(r"plan=([a-z+/]+)(?: words=(\d+))?(?: pace=(\d+))?")
+_PLAN = re.compile(r"plan=([a-z_+/]+)(?: words=(\d+))?(?: pace=(\d+))?")
+_CALLS = " calls="
 _WORDS = ("warp", "wéft", "shuttle", "reed", "🌦", "thread", "selvage", "loom")
 
 
@@ -56,15 +58,23 @@ def answer(messages: list[dict[str, Any]]) -> tuple[list[str], list[dict[str, An
     pieces = [f"{marker}/{number}"] + [f" {_WORDS[place % len(_WORDS)]}" for place in range(words)]
     if step == "say":
         return pieces, [], pace
-    arguments = json.dumps({"note": f"{marker}/{number}"})
-    calls = [
-        {"id": f"call_{number}_{place}", "type": "function", "function": {"name": tool, "arguments": arguments}}
-        for place, tool in enumerate(step.split("+"))
+    note = {"note": f"{marker}/{number}"}
+    asked = _delegated(messages) if step == "delegate" else [(tool, note) for tool in step.split("+")]
+    calls: list[dict[str, Any]] = [
+        {"id": f"call_{number}_{place}", "type": "function", "function": {"name": tool, "arguments": json.dumps(given)}}
+        for place, (tool, given) in enumerate(asked)
     ]
     for call in calls:
         if call["function"]["name"] == "ask_user":
             call["function"]["arguments"] = json.dumps({"question": f"{marker}?", "free_text": True})
     return pieces[:2], calls, pace
+
+
+def _delegated(messages: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """The calls of the newest message that has a plan; those of other agents are quoted within, and stay so."""
+    texts = (_text(message["content"]) for message in reversed(messages) if message["role"] == "user")
+    text = next(each for each in texts if _PLAN.search(each))
+    return json.JSONDecoder().raw_decode(text, text.index(_CALLS) + len(_CALLS))[0]
 
 
 def _text(content: Any) -> str:

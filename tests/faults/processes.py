@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from random import Random
 from typing import Any
 
 from tests.faults.journal import Journal
+from tests.kit.line_process import LineProcess
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,32 +73,20 @@ class Zygote:
     """Forks runtimes of one source tree. Closed with `close`; runtimes that it has forked live on."""
 
     def __init__(self, source: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.zygote"],
-            env=environment(source),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._answer() == "ready"
+        self._process = LineProcess("tests.faults.zygote", environment(source))
+        self._asking = threading.Lock()
 
     def fork(self, settings: Mapping[str, str], said: Path, log: Path) -> int:
-        """Start a runtime; its process id. It waits until somebody reads from the pipe `said`."""
-        asked = {"environment": dict(settings), "said": str(said), "log": str(log)}
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        return int(self._answer())
+        """Start a runtime; its process id. It waits until somebody reads from the pipe `said`.
+
+        Several threads may ask: replicas start side by side, and each must get the answer to its own question.
+        """
+        with self._asking:
+            return int(self._process.ask({"environment": dict(settings), "said": str(said), "log": str(log)}))
 
     def close(self) -> None:
         """End it."""
-        self._process.communicate(timeout=ENDS_WITHIN)
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the zygote has ended: its own error stands above"
-        return line.strip()
+        self._process.close(ENDS_WITHIN)
 
 
 class Node:
@@ -139,7 +129,7 @@ class Node:
             self._journal.write("down", node=self.name, how="on the way up", failpoint=failpoint)
             self._bury()
             return False
-        self.worker_id = json.loads(line)["worker_id"]
+        self.worker_id = json.loads(line).get("worker_id", "")  # of a runtime
         self._journal.write("up", node=self.name, worker=self.worker_id, failpoint=failpoint)
         return True
 

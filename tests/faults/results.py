@@ -1,18 +1,38 @@
-"""The table that a run prints, and the file that it leaves."""
+"""The table that a run prints, the counts that are asked of a whole run, and the file that it leaves."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.faults.cells import EVERY_POINT, POSTGRES, SQLITE
 from tests.faults.run_cell import Report, as_dict
+
+BAD = ("VIOLATED", "VACUOUS", "BROKEN")
+"""Outcomes after which a run has failed."""
 
 _COUNTED = ("acknowledged", "takeovers", "unknowns", "fence_refusals", "unknown_answers", "resumed_streams", "events")
 _HEAD = ("cell", "outcome", "kills", "turns", "takeovers", "UNKNOWN", "refusals", "unsaid", "resumed", "events", "s")
-_WIDTHS = (30, 9, 6, 7, 9, 8, 8, 7, 8, 8, 6)
+_WIDTHS = (32, 9, 6, 7, 9, 8, 8, 7, 8, 8, 6)
 
 NEVER_ZERO = ("takeovers", "unknowns", "fence_refusals")
 """A whole run on a store that shows none of one of these has tested nothing."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A count that a whole run is to reach."""
+
+    what: str
+    wanted: int
+    reached: int
+
+    @property
+    def met(self) -> bool:
+        """Whether it was."""
+        return self.reached >= self.wanted
 
 
 def line_of(report: Report) -> str:
@@ -22,7 +42,7 @@ def line_of(report: Report) -> str:
     return _line(report.cell, report.outcome, *map(str, numbers))
 
 
-def table_of(reports: Sequence[Report], mutants: Sequence[dict[str, Any]]) -> str:
+def table_of(reports: Sequence[Report], judged: Sequence[dict[str, Any]]) -> str:
     """The whole table, with sums, and what was wrong beneath it."""
     lines = [_line(*_HEAD), *map(line_of, reports)]
     sums = [sum(report.counts.get(name, 0) for report in reports) for name in _COUNTED]
@@ -30,10 +50,10 @@ def table_of(reports: Sequence[Report], mutants: Sequence[dict[str, Any]]) -> st
     lines.append(_line("all", "", *map(str, numbers)))
     for report in reports:
         lines += wrongs_of(report)
-    if mutants:
-        caught = sum(each["outcome"] == "caught" for each in mutants)
-        lines.append(f"mutants: {caught} of {len(mutants)} caught")
-        lines += [f"    {each['mutant']:34} {each['outcome']:8} {each['by']}" for each in mutants]
+    if judged:
+        caught = sum(each["outcome"] == "caught" for each in judged)
+        lines.append(f"mutants: {caught} of {len(judged)} caught")
+        lines += [f"    {each['mutant']:34} {each['outcome']:8} {each['by']}" for each in judged]
     return "\n".join(lines)
 
 
@@ -58,10 +78,50 @@ def vacuous(reports: Sequence[Report]) -> list[str]:
     return found
 
 
-def write(path: Path, told: dict[str, Any], reports: Sequence[Report], mutants: Sequence[dict[str, Any]]) -> None:
+def demands(reports: Sequence[Report], judged: Sequence[dict[str, Any]]) -> list[Demand]:
+    """What a whole run on both stores is to reach, and what this one has."""
+    broken: Counter[str] = Counter()
+    for report in reports:
+        broken[report.cell.partition("/")[2]] += report.kills - report.missed
+    points = {store: _points(store, reports) for store in (SQLITE, POSTGRES)}
+    return [
+        Demand("runtimes killed", 1_000, sum(report.counts.get("killed", 0) for report in reports)),
+        Demand("turns acknowledged", 20_000, sum(report.counts.get("acknowledged", 0) for report in reports)),
+        *(
+            Demand(f"kills at the place that was reached least often on {store}", 5, min(found.values()))
+            for store, found in points.items()
+        ),
+        Demand("runtimes frozen past their lease", 100, broken["zombie"] + broken["replicas_zombie"]),
+        Demand("NATS killed", 20, broken["nats_killed"]),
+        Demand("NATS away for 15 s", 20, broken["nats_down"]),
+        Demand("NATS wiped", 20, broken["nats_wiped"]),
+        Demand("NATS away for 2 minutes", 2, broken["nats_long_down"]),
+        Demand("PostgreSQL restarted under load", 20, broken["restarted"]),
+        Demand("answers to a commit cut", 20, broken["commit_answer_cut"]),
+        Demand("disk full, then grown", 10, broken["disk_full"]),
+        Demand("runtimes killed at their n-th sync", 20, broken["sync_killed"]),
+        Demand("planted faults caught", 15, sum(each["outcome"] == "caught" for each in judged)),
+        Demand("planted faults that were seen, in percent", 100, _percent_caught(judged)),
+    ]
+
+
+def write(
+    path: Path, plans: Sequence[dict[str, Any]], reports: Sequence[Report], judged: Sequence[dict[str, Any]]
+) -> None:
     """Leave everything as JSON."""
-    written = {**told, "cells": [as_dict(report) for report in reports], "mutants": list(mutants)}
+    written = {"runs": list(plans), "cells": [as_dict(report) for report in reports], "mutants": list(judged)}
     path.write_text(json.dumps(written, indent=1) + "\n")
+
+
+def _points(store: str, reports: Sequence[Report]) -> dict[str, int]:
+    """How often a process was really killed at each place."""
+    mine = [report.points for report in reports if report.cell.startswith(f"{store}/")]
+    return {point: sum(points.get(point, 0) for points in mine) for point in EVERY_POINT}
+
+
+def _percent_caught(judged: Sequence[dict[str, Any]]) -> int:
+    tried = [each for each in judged if each["outcome"] != "SKIPPED"]
+    return 100 * sum(each["outcome"] == "caught" for each in tried) // len(tried) if tried else 0
 
 
 def _line(*columns: str) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 
 from tests.faults.broker import brought_along
 from tests.faults.cells import POSTGRES, Cell
-from tests.faults.checker.check import check, count
+from tests.faults.checker.check import check, count, killed_at
 from tests.faults.checker.evidence import Violation, read
+from tests.faults.checker.family_rows import read_families
 from tests.faults.stores import Store, postgres_store, sqlite_store
 from tests.faults.workload import Crowd
 from tests.faults.world import World, world
@@ -32,35 +33,81 @@ class Report:
     missed: int = 0
     seconds: float = 0.0
     settled: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds that each part of the cell took, in order."""
+    points: dict[str, int] = field(default_factory=dict)
+    """How often a process was killed at each place that it names."""
     counts: dict[str, int] = field(default_factory=dict)
     violations: list[dict[str, str]] = field(default_factory=list)
 
 
+class _Watch:
+    """What took how long."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+        self.phases: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self._began
+
+    def note(self, phase: str) -> None:
+        """A phase is over."""
+        now = time.monotonic()
+        self.phases[phase] = round(now - self._last, 2)
+        self._last = now
+
+
 async def run_cell(cell: Cell, times: int, seed: int, folder: Path, source: Path) -> Report:
     """Carry a cell out; its journals and rows stay in the folder."""
-    began = time.monotonic()
+    watch = _Watch()
     temper, settings = cell.temper, dict(cell.settings)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(make_store(cell, folder))
         broker = await stack.enter_async_context(brought_along(folder, seed)) if cell.broker else None
         settings.update({"NATS": broker.server.url} if broker else {})
         built = await stack.enter_async_context(
-            world(folder, seed, store, source, nodes=cell.nodes, temper=temper, settings=settings)
+            world(
+                folder,
+                seed,
+                store,
+                source,
+                nodes=cell.nodes,
+                temper=temper,
+                settings=settings,
+                clock_is_set=cell.clock_is_set,
+            )
         )
-        built.extras.update(store.parts, fresh_store=_start_afresh, broker=broker.server if broker else None)
+        built.extras.update(
+            store.parts, fresh_store=_start_afresh, broker=broker.server if broker else None, source=source
+        )
         await built.start()
+        if cell.archived:
+            await built.drain()
+            await store.archive()
+            await built.start()
         await built.crowd.furnish(built.extras["tools_at"])
+        watch.note("built")
         async with _bustling(built.crowd, wanted=cell.bustles):
             await cell.how(built, cell.told, times)
             await built.start()
+        watch.note("broken")
         settled = await built.settle()
+        watch.note("settled")
         if broker:
             await broker.consumer.quiet()
+            watch.note("quiet")
         await _look_twice(built)
+        watch.note("looked")
         await built.drain()
         tables = await store.read()
-    evidence = read(folder, tables)
+        families = await asyncio.to_thread(read_families, *store.place)
+    watch.note("taken down")
+    evidence = read(folder, tables, families)
     violations = check(evidence)
+    watch.note("checked")
     if violations:
         (folder / "rows.pickle").write_bytes(pickle.dumps(tables))
     report = Report(
@@ -69,8 +116,10 @@ async def run_cell(cell: Cell, times: int, seed: int, folder: Path, source: Path
         "passed",
         kills=built.kills,
         missed=built.missed,
-        seconds=time.monotonic() - began,
+        seconds=watch.seconds,
         settled=settled,
+        phases=watch.phases,
+        points=killed_at(evidence),
         counts=asdict(count(evidence)),
         violations=[asdict(each) for each in violations[:50]],
     )

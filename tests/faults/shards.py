@@ -4,19 +4,16 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.cells import Cell
 from tests.faults.processes import ROOT, environment
 from tests.faults.run_cell import Report
-
-_CELL_WITHIN = 1_800.0
-"""Seconds after which a cell is given up."""
 
 
 @dataclass(frozen=True)
@@ -27,32 +24,40 @@ class Order:
     times: int
     seed: int
     source: Path
+    """The product that is tested, perhaps with a planted fault; the suite is always the one that runs."""
     folder: Path
+    mutant: str = ""
+    attempt: int = 0
+    within: float = 1_800.0
+    """Seconds after which it is given up."""
 
 
-async def carry_out(orders: Sequence[Order], jobs: int, told: Callable[[Order, Report], bool]) -> None:
-    """Carry out orders, `jobs` at a time; `told` hears of each, and says whether to go on with others."""
-    waiting = list(orders)
+async def carry_out(
+    orders: Iterable[Order], jobs: int, begun: Callable[[Order], bool], told: Callable[[Order, Report], Order | None]
+) -> int:
+    """Carry out orders, `jobs` at a time; how many are left.
+
+    `begun` hears of each before it begins, and says whether to go on at all; `told` of its end, and may give another
+    order that is to come behind all others.
+    """
+    waiting = deque(orders)
     going_on = True
 
     async def work() -> None:
         nonlocal going_on
         while waiting and going_on:
-            order = waiting.pop(0)
-            report = await _carry_out(order)
-            going_on = told(order, report) and going_on
+            if not begun(waiting[0]):
+                going_on = False
+                return
+            order = waiting.popleft()
+            again = told(order, await _carry_out(order))
+            if again is not None:
+                waiting.append(again)
 
     async with asyncio.TaskGroup() as workers:
         for _ in range(jobs):
             workers.create_task(work())
-
-
-def copy_sources(folder: Path, *, source: Path = ROOT) -> Path:
-    """The sources as they are now, in a folder."""
-    leave_out = shutil.ignore_patterns("__pycache__", "node_modules")
-    for part in ("libs", "services", "examples"):
-        shutil.copytree(source / part, folder / part, ignore=leave_out)
-    return folder
+    return len(waiting)
 
 
 async def _carry_out(order: Order) -> Report:
@@ -71,9 +76,9 @@ async def _carry_out(order: Order) -> Report:
             start_new_session=True,  # so that it can be ended with all that it has started
         )
         try:
-            said, _ = await asyncio.wait_for(process.communicate(), _CELL_WITHIN)
+            said, _ = await asyncio.wait_for(process.communicate(), order.within)
         except TimeoutError:
-            return Report(order.cell.full_name, order.seed, "BROKEN", f"not over after {_CELL_WITHIN:.0f} s")
+            return Report(order.cell.full_name, order.seed, "BROKEN", f"not over after {order.within:.0f} s")
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -1,14 +1,19 @@
 """How cells break what the log stands on: PostgreSQL restarted or cut off, disks that are full or fail."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.faults.checker import rows
+from tests.faults.checker.rows import Tables
+from tests.faults.processes import environment
 from tests.faults.world import World
 
 _RECOVERS_WITHIN = 20.0
@@ -60,6 +65,31 @@ async def cut_postgres_off(world: World, _: str, times: int) -> None:
         await _recover(world, "network")
 
 
+async def restore_old_backup(world: World, _: str, times: int) -> None:
+    """Lose the database, and put a backup in its place that is older: what it lacks never was, and consumers know."""
+    for turn in range(times):
+        await world.bustle(world.random.uniform(1.0, 2.0))
+        thread_id = world.crowd.new_thread()
+        await world.crowd.say_much(1, 10, thread_id)
+        backup = world.folder / f"backup-{turn}"
+        option, place = world.store.place
+        await _heddle(world, "backup", option, place, "--to", str(backup))
+        await world.crowd.say_much(1, 10, thread_id)
+        ahead = await world.crowd.end_of(thread_id)
+        await world.bustle(world.random.uniform(1.0, 2.0))
+        for node in world.nodes:
+            node.kill()
+        effects = (world.folder / "ledger.jsonl").read_text()
+        await world.extras["fresh_store"](world)
+        await _heddle(world, "restore", str(backup), option, place)
+        world.supervisor.write("restored")
+        keep_effects(world.folder / "ledger.jsonl", effects, await world.store.read())
+        world.kills += 1
+        await world.start()
+        await world.crowd.read_ahead(thread_id, ahead)
+    await world.bustle(1.0)
+
+
 async def fill_disk(world: World, _: str, times: int) -> None:
     """Fill the disk under the database to the last blocks, and make room again after a while."""
     disk: Path = world.extras["disk"]
@@ -104,6 +134,27 @@ async def fail_syncs(world: World, _: str, times: int) -> None:
         await asyncio.to_thread(tracer.wait)
         world.kills += 1
         await _recover(world, "sync")
+
+
+def keep_effects(ledger: Path, effects: str, tables: Tables) -> None:
+    """Have the ledger hold those effects whose intents a restored log has: it knows nothing of the others any more."""
+    started = (event for event in tables.events if event.kind == rows.TOOL_CALL_STARTED)
+    intents = {(event.tenant, event.run_id, event.text(1), event.text(3), event.integer(6)) for event in started}
+    with ledger.open("a") as file:
+        for line in effects.splitlines():
+            told = json.loads(line)
+            if tuple(told[name] for name in ("tenant", "run_id", "call_id", "key", "fence")) in intents:
+                file.write(line + "\n")
+
+
+async def _heddle(world: World, *arguments: str) -> None:
+    """Carry out a command of the command line."""
+    command = [sys.executable, "-m", "heddle_cli", *arguments, "--json"]
+    source = world.extras["source"]
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=environment(source), cwd=source, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"heddle {' '.join(arguments)}: {done.stdout[-1000:]} {done.stderr[-2000:]}"
 
 
 async def _recover(world: World, what: str) -> None:

@@ -1,6 +1,7 @@
 """The databases that cells run on, each empty when it is made."""
 
 import asyncio
+import sqlite3
 import subprocess
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.faults.checker import rows
 from tests.faults.checker.rows import Tables, read_postgres, read_sqlite
 from tests.kit.postgres import PostgresServer
 from tests.kit.tcp_proxy import tcp_proxy
@@ -32,8 +34,17 @@ class Store(Protocol):
         """All rows, as of one moment."""
         ...
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """How `heddle` is told where it is: an option and its value."""
+        ...
+
     async def begin_anew(self) -> None:
         """Leave nothing of it: no table either. No runtime may be at work."""
+        ...
+
+    async def archive(self) -> None:
+        """Have the database put aside what is removed from it from now on. It has its tables; no runtime is at work."""
         ...
 
 
@@ -50,6 +61,25 @@ class SqliteStore:
 
     async def read(self) -> Tables:
         return await asyncio.to_thread(read_sqlite, self.folder / "heddle.db")
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return "--data-dir", str(self.folder)
+
+    async def archive(self) -> None:
+        await asyncio.to_thread(self._archive)
+
+    def _archive(self) -> None:
+        connection = sqlite3.connect(self.folder / "heddle.db")
+        for table in rows.ARCHIVED:
+            aside, columns = rows.archive_of(table), rows.columns_of(table)
+            old = ", ".join(f"OLD.{each}" for each in columns)
+            connection.execute(f"CREATE TABLE {aside} AS SELECT {', '.join(columns)} FROM {table} WHERE 0")
+            connection.execute(
+                f"CREATE TRIGGER {aside} AFTER DELETE ON {table} BEGIN INSERT INTO {aside} VALUES ({old}); END"
+            )
+        connection.commit()
+        connection.close()
 
     async def begin_anew(self) -> None:
         for file in await asyncio.to_thread(lambda: list(self.folder.glob("heddle.db*"))):
@@ -71,6 +101,22 @@ class PostgresStore:
 
     async def read(self) -> Tables:
         return await asyncio.to_thread(read_postgres, self.url)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return "--database", self.url
+
+    async def archive(self) -> None:
+        for table in rows.ARCHIVED:
+            aside, columns = rows.archive_of(table), rows.columns_of(table)
+            old = ", ".join(f"OLD.{each}" for each in columns)
+            await self.parts["postgres"].execute(
+                f"CREATE TABLE {aside} AS SELECT {', '.join(columns)} FROM {table} WHERE FALSE;"
+                f"CREATE FUNCTION keep_{aside}() RETURNS trigger LANGUAGE plpgsql AS"
+                f" $$ BEGIN INSERT INTO {aside} VALUES ({old}); RETURN OLD; END $$;"
+                f"CREATE TRIGGER {aside} AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION keep_{aside}()",
+                self.url.rpartition("/")[2],
+            )
 
     async def begin_anew(self) -> None:
         server, name = self.parts["postgres"], self.url.rpartition("/")[2]

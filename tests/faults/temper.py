@@ -31,6 +31,8 @@ ACTIONS = (
     ("snapshot", 6),
     ("stranger", 3),
     ("redact", 1),
+    ("fork", 0),
+    ("delete", 0),
 )
 
 

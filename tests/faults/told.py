@@ -1,6 +1,7 @@
 """Requests, answers and frames as plain values for the journal: what the checker needs of them."""
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.message import Message
@@ -13,9 +14,13 @@ from heddle.runtime.v1.agent_runtime_pb2 import (
 )
 from heddle.runtime.v1.stream_pb2 import StreamFrame
 
+_PARTS = ("", "thread")
+"""Of a snapshot: itself, and the part of it that has the most fields."""
+
 _NAMED = (
     "request_id",
     "thread_id",
+    "source_thread_id",
     "run_id",
     "turn_request_id",
     "input_id",
@@ -95,9 +100,13 @@ def _run(run: Any) -> dict[str, Any]:
     return {"run_id": run.run_id, "thread_id": run.thread_id, "run_state": run.state}
 
 
-def _snapshot(snapshot: Any) -> dict[str, Any]:
+def _snapshot(told: Any) -> dict[str, Any]:
+    snapshot: Any = type(told)()
+    snapshot.CopyFrom(told)
+    snapshot.thread.ClearField("first_sequence")  # retention may raise it: the only field that no event decides
     usage = snapshot.usage
     return {
+        "first": told.thread.first_sequence,
         "thread_id": snapshot.thread.thread_id,
         "sequence": snapshot.sequence,
         "hash": snapshot.hash.hex(),
@@ -108,7 +117,20 @@ def _snapshot(snapshot: Any) -> dict[str, Any]:
         "last_said": _words(snapshot.last_assistant_message),
         "usage": [usage.input_tokens, usage.output_tokens, usage.model_calls, usage.tool_calls],
         "digest": _digest(snapshot),
+        "fields": {name: value for field in _PARTS for name, value in _fields_of(snapshot, field)},
     }
+
+
+def _fields_of(snapshot: Any, part: str) -> Iterator[tuple[str, str]]:
+    """Digests of the fields of a part, or of the whole: which of them differs is the first thing that one asks."""
+    message = getattr(snapshot, part) if part else snapshot
+    for field, _ in message.ListFields():
+        alone = type(message)()
+        alone.CopyFrom(message)
+        for other, _ in message.ListFields():
+            if other.name != field.name:
+                alone.ClearField(other.name)
+        yield f"{part}.{field.name}", _digest(alone)[:8]
 
 
 def _words(message: Any) -> str:

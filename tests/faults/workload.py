@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from heddle.common.v1.content_pb2 import ContentPart
 from heddle.runtime.v1.agent_pb2 import AgentSpec, ToolProvider
 from heddle.runtime.v1.agent_runtime_pb2 import (
     CancelRunRequest,
@@ -16,30 +15,29 @@ from heddle.runtime.v1.agent_runtime_pb2 import (
     StartTurnRequest,
 )
 from heddle.runtime.v1.agent_service_pb2 import CreateAgentRequest
-from heddle.runtime.v1.input_pb2 import InputAnswer, InputDecision, InputKind, InputState
+from heddle.runtime.v1.input_pb2 import InputState
 from heddle.runtime.v1.input_service_pb2 import ListInputsRequest
 from heddle.runtime.v1.run_service_pb2 import GetRunRequest, RetryRunRequest
-from heddle.runtime.v1.thread_service_pb2 import ListMessagesRequest, RedactMessageRequest, WatchThreadRequest
-from heddle.runtime.v1.tool_call_pb2 import ClientTool
+from heddle.runtime.v1.thread_service_pb2 import (
+    DeleteThreadRequest,
+    ForkThreadRequest,
+    ListMessagesRequest,
+    RedactMessageRequest,
+    WatchThreadRequest,
+)
 from heddle.runtime.v1.tool_provider_service_pb2 import CreateToolProviderRequest
-from heddle.runtime.v1.turn_pb2 import AgentReference, ConflictPolicy, Turn
+from heddle.runtime.v1.turn_pb2 import ConflictPolicy
 from tests.faults.clients import Channels, Client
 from tests.faults.journal import Journal
 from tests.faults.temper import Temper
+from tests.faults.wording import answer_to, picked, turn_of
 
 AGENT, PROVIDER = "weaver", "ledger"
 TENANTS = ("acme", "zeta")
 
-_LOOK = ClientTool(name="look", description="Looks.", parameters_json='{"type":"object"}')
 _TOOLS = ("write", "slow", "once", "read", "peek", "asked", "later")
 
-_POLICIES = (
-    (ConflictPolicy.CONFLICT_POLICY_ENQUEUE, 12),
-    (ConflictPolicy.CONFLICT_POLICY_STEER, 3),
-    (ConflictPolicy.CONFLICT_POLICY_INTERRUPT, 2),
-    (ConflictPolicy.CONFLICT_POLICY_ROLLBACK, 1),
-    (ConflictPolicy.CONFLICT_POLICY_REJECT, 1),
-)
+_LOOKS_TOGETHER = 4
 
 
 @dataclass
@@ -122,6 +120,20 @@ class Crowd:
             assert told.ok, f"a long turn was refused: {told.reason}"
             self._remember(TENANTS[0], told.response.run)
 
+    async def end_of(self, thread_id: str) -> int:
+        """Where a thread's log ends."""
+        request = GetSnapshotRequest(thread_id=thread_id)
+        told = await self._clients[TENANTS[0]][0].call(0, "agent_runtime", "GetSnapshot", request)
+        assert told.ok, f"no snapshot: {told.reason}"
+        return told.response.snapshot.sequence
+
+    async def read_ahead(self, thread_id: str, sequence: int) -> None:
+        """Watch from a cursor that the log does not reach: whoever holds one must be told so."""
+        request = WatchThreadRequest(thread_id=thread_id, after_sequence=sequence)
+        client = self._clients[TENANTS[0]][0]
+        _, _, end = await client.read(0, "threads", "WatchThread", request, after=sequence, seconds=10)
+        assert end == "OUT_OF_RANGE CURSOR_AHEAD", f"a cursor ahead of the log: {end}"
+
     def rest(self) -> None:
         """Begin nothing more."""
         self._stopped = True
@@ -134,16 +146,20 @@ class Crowd:
         return found
 
     async def look_everywhere(self) -> None:
-        """Read every thread that was used from its beginning, and its snapshot on every node."""
-        for tenant in TENANTS:
-            client = self._clients[tenant][0]
-            for thread_id in sorted({thread for _, thread in self._runs[tenant]}):
-                for node in range(self.nodes):
-                    request = GetSnapshotRequest(thread_id=thread_id)
-                    await client.call(node, "agent_runtime", "GetSnapshot", request)
-                watch = WatchThreadRequest(thread_id=thread_id, after_sequence=0)
-                node = self.random.randrange(self.nodes)
-                await client.read(node, "threads", "WatchThread", watch, after=0, seconds=0.15)
+        """Read every thread that was used from its beginning to its end, and its snapshot on every node."""
+        together = asyncio.Semaphore(_LOOKS_TOGETHER)
+        async with asyncio.TaskGroup() as looking:
+            for tenant in TENANTS:
+                for thread_id in sorted({thread for _, thread in self._runs[tenant]}):
+                    looking.create_task(self._look(self._clients[tenant][0], thread_id, together))
+
+    async def _look(self, client: Client, thread_id: str, together: asyncio.Semaphore) -> None:
+        async with together:
+            for node in range(self.nodes):
+                await client.call(node, "agent_runtime", "GetSnapshot", GetSnapshotRequest(thread_id=thread_id))
+            watch = WatchThreadRequest(thread_id=thread_id, after_sequence=0)
+            node = self.random.randrange(self.nodes)
+            await client.read(node, "threads", "WatchThread", watch, after=0, whole=True)
 
     def new_thread(self) -> str:
         """The id of a thread that nobody has used."""
@@ -165,9 +181,11 @@ class Crowd:
             "snapshot": self._snapshot,
             "stranger": self._stranger,
             "redact": self._redact,
+            "fork": self._fork,
+            "delete": self._delete,
         }
         while not self._stopped:
-            await deeds[_pick(random, self.temper.actions)](tenant, random)
+            await deeds[picked(random, self.temper.actions)](tenant, random)
             await asyncio.sleep(random.uniform(0, self.temper.pause))
 
     async def _start(self, tenant: str, random: Random) -> None:
@@ -250,7 +268,7 @@ class Crowd:
 
     async def _resolve(self, tenant: str, asked: Any, random: Random, rival: int) -> None:
         client = self._clients[tenant][rival]
-        request = ResolveInputRequest(request_id=self._id(), input_id=asked.input_id, answer=_fitting(asked, random))
+        request = ResolveInputRequest(request_id=self._id(), input_id=asked.input_id, answer=answer_to(asked, random))
         told = await client.persist("agent_runtime", "ResolveInput", request, self._node, self._over)
         if told.ok:
             self._answers[tenant].append((client, request))
@@ -331,6 +349,26 @@ class Crowd:
             request = RedactMessageRequest(request_id=self._id(), thread_id=thread_id, message_id=message_id)
             await client.call(self._node(), "threads", "RedactMessage", request)
 
+    async def _fork(self, tenant: str, random: Random) -> None:
+        """Fork a thread where its last run has ended, and go on in the fork."""
+        if self._runs[tenant]:
+            source = random.choice(self._runs[tenant][-20:])[1]
+            request = ForkThreadRequest(request_id=self._id(), source_thread_id=source, thread_id=self.new_thread())
+            client = self._clients[tenant][0]
+            told = await client.persist("threads", "ForkThread", request, self._node, self._over)
+            if told.ok:
+                self._threads[tenant][random.randrange(len(self._threads[tenant]))] = request.thread_id
+
+    async def _delete(self, tenant: str, random: Random) -> None:
+        """Delete a thread, perhaps while runs of it are under way."""
+        if self._runs[tenant]:
+            thread_id = random.choice(self._runs[tenant][-20:])[1]
+            mine = self._threads[tenant]
+            self._threads[tenant] = [self.new_thread() if each == thread_id else each for each in mine]
+            request = DeleteThreadRequest(request_id=self._id(), thread_id=thread_id)
+            client = self._clients[tenant][0]
+            await client.persist("threads", "DeleteThread", request, self._node, self._over)
+
     # --- what they have to hand ---
 
     def _turn(self, tenant: str, random: Random) -> StartTurnRequest:
@@ -339,20 +377,7 @@ class Crowd:
         self._uses[thread_id] = self._uses.get(thread_id, 0) + 1
         if self._uses[thread_id] >= self.temper.turns_per_thread:
             self._threads[tenant][place] = self.new_thread()
-        plan, marker = _pick(random, self.temper.plans), self._id()
-        steps = plan.replace("ask/", "ask_user/") if plan.startswith("ask/") else plan
-        text = f"{marker} plan={steps} words={random.randint(3, 12)} pace={random.randint(0, self.temper.pace)}"
-        return StartTurnRequest(
-            request_id=marker,
-            thread_id=thread_id,
-            create_if_missing=True,
-            turn=Turn(
-                agent=AgentReference(agent_id=AGENT),
-                content=[ContentPart(text=text)],
-                conflict_policy=_pick(random, _POLICIES),
-                client_tools=[_LOOK] if "look" in plan else [],
-            ),
-        )
+        return turn_of(AGENT, thread_id, self._id(), self.temper, random)
 
     def _remember(self, tenant: str, run: Any) -> None:
         if (run.run_id, run.thread_id) not in self._runs[tenant][-200:]:
@@ -367,15 +392,3 @@ class Crowd:
     def _id(self) -> str:
         self._ids += 1
         return f"q{self._ids:05}"
-
-
-def _pick(random: Random, weighted: tuple[tuple[Any, int], ...]) -> Any:
-    return random.choices([each for each, _ in weighted], [weight for _, weight in weighted])[0]
-
-
-def _fitting(asked: Any, random: Random) -> InputAnswer:
-    if asked.kind in (InputKind.INPUT_KIND_APPROVAL, InputKind.INPUT_KIND_PLAN):
-        yes = random.random() < 0.8
-        decision = InputDecision.INPUT_DECISION_APPROVE if yes else InputDecision.INPUT_DECISION_DENY
-        return InputAnswer(decision=decision, text=f"{random.randrange(1000)}")
-    return InputAnswer(text=f"answer {random.randrange(1000)}")

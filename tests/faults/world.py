@@ -17,6 +17,8 @@ from tests.faults.processes import ENDS_WITHIN, Node, Party, Zygote, free_port
 from tests.faults.stores import Store
 from tests.faults.temper import Temper
 from tests.faults.workload import TENANTS, Crowd
+from tests.faults.wrong_clock import VARIABLE as CLOCK
+from tests.faults.wrong_clock import set_clock
 
 _OPEN = (RunState.RUN_STATE_QUEUED, RunState.RUN_STATE_RUNNING, RunState.RUN_STATE_WAITING)
 
@@ -55,6 +57,13 @@ class World:
     async def start(self) -> None:
         """Start every node that does not run."""
         await asyncio.gather(*(node.start() for node in self.nodes if not node.alive))
+
+    async def bustle(self, seconds: float) -> None:
+        """Have the crowd at work for a while, and wait until everybody has finished."""
+        working = asyncio.create_task(self.crowd.bustle())
+        await asyncio.sleep(seconds)
+        self.crowd.rest()
+        await working
 
     async def settle(self) -> float:
         """Answer what waits until no run is open; seconds that it took, at most SETTLES_WITHIN."""
@@ -106,17 +115,17 @@ async def world(
     temper: Temper | None = None,
     settings: Mapping[str, str] | None = None,
     extras: Mapping[str, Any] | None = None,
+    clock_is_set: bool = False,
 ) -> AsyncGenerator[World]:
     """Build it all, with no node started yet; and take all of it down."""
     random = Random(seed)
     async with AsyncExitStack() as stack:
         clients, supervisor = Journal(folder / "clients.jsonl"), Journal(folder / "supervisor.jsonl")
-        ledger = Party(["tests.faults.ledger", str(folder / "ledger.jsonl")], folder / "ledger.err")
-        stack.callback(ledger.close)
-        model = Party(["tests.faults.model_server", str(folder / "model.jsonl")], folder / "model.err")
-        stack.callback(model.close)
-        zygote = Zygote(source)
-        stack.callback(zygote.close)
+        async with asyncio.TaskGroup() as starting:  # side by side: each imports for a second or two
+            zygote_starts = starting.create_task(asyncio.to_thread(_zygote, stack, source))
+            ledger_starts = starting.create_task(asyncio.to_thread(_party, stack, "ledger", folder))
+            model_starts = starting.create_task(asyncio.to_thread(_party, stack, "model_server", folder))
+        zygote, ledger, model = zygote_starts.result(), ledger_starts.result(), model_starts.result()
         given = {
             **QUICK,
             **store.settings,
@@ -124,11 +133,27 @@ async def world(
             "MODELS__COMPATIBLE": '{"loom": "' + model.said["url"] + '"}',
             **(settings or {}),
         }
+        if clock_is_set:
+            given[CLOCK.removeprefix("HEDDLE_")] = str(folder / "clock")
+            set_clock(folder / "clock", 0)
         made = [Node(f"node{place}", zygote, folder, given, free_port(random), supervisor) for place in range(nodes)]
         channels = Channels([node.address for node in made])
         stack.push_async_callback(channels.close)
         crowd = Crowd(channels, clients, Random(random.getrandbits(32)), nodes, temper or Temper())
         built = World(folder, random, store, made, crowd, channels, supervisor, extras=dict(extras or {}))
-        built.extras["tools_at"] = ledger.said["address"]
+        built.extras.update(tools_at=ledger.said["address"], zygote=zygote)
         stack.callback(built.kill_everything)
         yield built
+
+
+def _party(stack: AsyncExitStack, name: str, folder: Path) -> Party:
+    journal = name.removesuffix("_server")
+    party = Party([f"tests.faults.{name}", str(folder / f"{journal}.jsonl")], folder / f"{journal}.err")
+    stack.callback(party.close)
+    return party
+
+
+def _zygote(stack: AsyncExitStack, source: Path) -> Zygote:
+    zygote = Zygote(source)
+    stack.callback(zygote.close)
+    return zygote

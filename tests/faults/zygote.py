@@ -10,8 +10,10 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 
-from heddle_runtime.__main__ import main
+import heddle_runtime.__main__  # noqa: F401
+from tests.faults import programs, wrong_clock
 
 
 def preload() -> None:
@@ -33,7 +35,9 @@ def serve(environment: dict[str, str], said: str, log: str) -> int:
     for source, target in ((nothing, 0), (pipe, 1), (errors, 2)):
         os.dup2(source, target)
         os.close(source)
-    return main()
+    if wrong_clock.VARIABLE in environment:
+        wrong_clock.be_wrong(Path(environment[wrong_clock.VARIABLE]))
+    return programs.be(environment)
 
 
 def run() -> None:
@@ -44,6 +48,7 @@ def run() -> None:
     sys.stdout.flush()
     for line in sys.stdin:
         asked = json.loads(line)
+        programs.preload(asked["environment"])
         child = os.fork()
         if child == 0:
             code = 70

@@ -17,7 +17,7 @@ from heddle.campaign.v1alpha1.schedule_pb2 import OverlapPolicy, ScheduledTime
 from heddle.campaign.v1alpha1.signal_pb2 import SignalMatch
 from heddle.runtime.v1 import agent_service_pb2 as agents_pb
 from heddle.runtime.v1.agent_pb2 import Agent
-from heddle_core.errors import CampaignNotFound, CycleNotFound, IllegalTransition, invalid
+from heddle_core.errors import CampaignNotFound, CycleNotFound, Draining, IllegalTransition, invalid
 from heddle_core.ids import CountingIds
 from heddle_grpc.authorization import Access
 from heddle_grpc.identity import Development
@@ -47,6 +47,8 @@ class CampaignBook:
     times: list[ScheduledTime] = field(default_factory=list)
     matches: list[SignalMatch] = field(default_factory=list)
     frames: list[pb.WatchCampaignResponse] = field(default_factory=list)
+    cuts: int = 0
+    """How often a watch is cut after its first frame."""
     asked: list[Message] = field(default_factory=list)
     address: str = ""
     made: dict[str, str] = field(default_factory=dict)
@@ -93,11 +95,17 @@ class _Agents:
         return agents_pb.ListAgentsResponse(agents=self._book.agents.values())
 
     async def CreateAgent(self, request: Any, context: Any) -> Any:
+        if len(request.spec.instructions) > 32_000:
+            raise invalid("spec.instructions", "at most 32000 characters")
         return agents_pb.CreateAgentResponse(agent=self._keep(request, 1))
 
     async def UpdateAgent(self, request: Any, context: Any) -> Any:
         before = self._book.agents[request.agent_id]
         assert request.etag == before.etag
+        if request.validate_only:
+            if not request.spec.instructions:
+                raise invalid("spec.instructions", "must not be empty here")
+            return agents_pb.UpdateAgentResponse(agent=before)
         return agents_pb.UpdateAgentResponse(agent=self._keep(request, before.version + 1))
 
     async def ArchiveAgent(self, request: Any, context: Any) -> Any:
@@ -225,6 +233,9 @@ class _Campaigns:
         self._found(request)
         for frame in self._book.frames:
             yield frame
+            if self._book.cuts:
+                self._book.cuts -= 1
+                raise Draining
 
     def _found(self, request: Any) -> Campaign:
         self._book.asked.append(request)

@@ -14,7 +14,7 @@ from heddle.campaign.v1alpha1 import campaign_pb2, cycle_pb2, schedule_pb2
 from heddle.campaign.v1alpha1 import campaign_service_pb2 as pb
 from heddle.campaign.v1alpha1 import cycle_request_pb2 as cycle_pb
 from heddle.campaign.v1alpha1.campaign_service_pb2_grpc import CampaignServiceStub
-from heddle_campaign.settings import CampaignSettings
+from heddle_campaign.settings import CampaignServiceSettings
 from heddle_campaign.wiring import RunningCampaign, running_campaign
 from heddle_core.faults import HeddleError, StatusCode
 from heddle_grpc.channel import open_channel
@@ -120,7 +120,7 @@ async def studio(folder: Path, runtime: str = NOBODY, **settings: Any) -> AsyncG
         "log_level": "WARNING",
         **settings,
     }
-    async with running_campaign(CampaignSettings(**given)) as served:
+    async with running_campaign(CampaignServiceSettings(**given)) as served:
         channel = open_channel(ChannelSettings.model_validate({"address": served.address, "attempts": 1}))
         try:
             yield Studio(CampaignServiceStub(channel), served)

@@ -25,7 +25,7 @@ from heddle.runtime.v1 import agent_pb2, agent_service_pb2, thread_service_pb2, 
 from heddle_bus import subjects
 from heddle_bus.events import DELETED
 from heddle_bus.server import NatsServer
-from heddle_campaign.settings import CampaignSettings
+from heddle_campaign.settings import CampaignServiceSettings
 from heddle_campaign.wiring import RunningCampaign, campaign_companion
 from heddle_client.stubs import RuntimeStubs
 from heddle_grpc.channel import open_channel
@@ -100,7 +100,7 @@ async def up(folder: Path) -> AsyncIterator[Up]:
     given: dict[str, Any] = {"webhooks": f"127.0.0.1:{port}", "webhook_secrets": {"default": [SECRET]}}
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(nats_server(folder / "nats"))
-        campaigns = campaign_companion(CampaignSettings(data_dir=settings.data_dir, **given), server.endpoint)
+        campaigns = campaign_companion(CampaignServiceSettings(data_dir=settings.data_dir, **given), server.endpoint)
         spawns = spawn_companion(SpawnSettings(data_dir=settings.data_dir), server.endpoint)
         runtime = await stack.enter_async_context(
             running_runtime(settings, server.endpoint, companions=(spawns, campaigns))

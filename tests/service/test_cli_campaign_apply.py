@@ -190,6 +190,20 @@ async def test_faults_are_told_with_file_line_and_field_and_nothing_is_done(fold
         ]
 
 
+async def test_what_the_server_says_of_an_agent_is_told_with_its_line_too(folder: Path) -> None:
+    async with serving_campaigns() as book:
+        (folder / "writer.yaml").write_text(f"agent_id: writer\ndescription: x\ninstructions: {'x' * 32_001}\n")
+        refused = await apply(book, folder)
+        assert refused.code == 3
+        assert f"{folder / 'writer.yaml'}:3: instructions: at most 32000 characters" in refused.err
+        (folder / "writer.yaml").write_text(AGENT)
+        await apply(book, folder)
+        (folder / "writer.yaml").write_text("agent_id: writer\n")
+        refused = await apply(book, folder, "--dry-run")
+        assert f"{folder / 'writer.yaml'}:1: instructions: must not be empty here" in refused.err
+        assert book.changes() == []
+
+
 async def test_one_file_is_applied_alone_and_prunes_nothing(folder: Path) -> None:
     async with serving_campaigns() as book:
         await apply(book, folder / "writer.yaml")

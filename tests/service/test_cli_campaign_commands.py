@@ -288,3 +288,17 @@ async def test_watching_tells_each_change_once_and_ends_when_the_campaign_is_del
         frames = [json.loads(line) for line in (await ok(book, "campaign watch shoes --json")).out.splitlines()]
         assert [len(frame["open_cycles"]) for frame in frames] == [1, 1, 0]
         assert frames[0]["next_times"][0]["local_time"] == "2026-11-24T09:00:00+01:00"
+
+
+async def test_a_watch_that_is_cut_goes_on_and_repeats_nothing(book: CampaignBook) -> None:
+    book.frames = [
+        pb.WatchCampaignResponse(campaign=one_campaign(), open_cycles=[one_cycle(CycleState.CYCLE_STATE_RUNNING)]),
+        pb.WatchCampaignResponse(campaign=one_campaign(), recent_cycles=[one_cycle()]),
+    ]
+    book.cuts = 1
+    async with serving_campaigns(book):
+        watched = await ok(book, "campaign watch shoes")
+        assert [line.split()[0] for line in watched.out.splitlines()] == ["campaign_1", "cycle_1", "cycle_1"]
+        assert sum(isinstance(each, pb.WatchCampaignRequest) for each in book.asked) == 2
+        unknown = await heddle("campaign", "watch", "nobody", address=book.address)
+        assert unknown.code == 3

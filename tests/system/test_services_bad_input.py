@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import pytest
 
-from heddle_campaign.settings import CampaignSettings
+from heddle_campaign.settings import CampaignServiceSettings
 from heddle_campaign.wiring import running_campaign
 from heddle_grpc.api_keys import mint
 from heddle_runtime.settings import RuntimeSettings, TurnRateSettings
@@ -81,7 +81,7 @@ async def serving(folder: Path, kind: str) -> AsyncGenerator[Service]:
             "identity": {"api_keys_file": keys},
         }
         if kind == "campaign":
-            address = (await stack.enter_async_context(running_campaign(CampaignSettings(**given)))).address
+            address = (await stack.enter_async_context(running_campaign(CampaignServiceSettings(**given)))).address
         else:
             address = (await stack.enter_async_context(running_spawn(SpawnSettings(**given)))).address
         options = (("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0))

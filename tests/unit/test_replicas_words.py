@@ -276,6 +276,26 @@ async def test_the_next_owner_is_asked_after_a_takeover(world: World) -> None:
     await screen.until("here")
 
 
+async def test_words_of_a_run_that_was_taken_over_here_are_not_shown_again_when_they_come_back(world: World) -> None:
+    world.write().add(Channel.TEXT, "first ")
+    screen = world.watch()
+    world.words.wake(KEY)
+    await screen.until("first ")
+    world.commit(e.RunResumed(2, 2, HERE), e.StepStarted(StepId("s"), 1, 2, MessageId("msg_2"), MessageId("msg_1")))
+    await world.log.fold(*KEY)
+    mine = Writing(RUN, StepId("s"), 2, MessageId("msg_2"), 6)
+    world.followers.write_begins(*KEY, mine)
+    mine.add(Channel.TEXT, "second ")
+    await screen.until("second ", "msg_2")
+    world.shared.owner = HERE
+    asked = world.shared.asked.value
+    await world.send(delta("second ", 0, "msg_2", after=6))
+    async with asyncio.timeout(10):
+        await world.shared.asked.change_from(asked)
+    mine.add(Channel.TEXT, "try")
+    await screen.until("second try", "msg_2")
+
+
 async def test_nothing_is_asked_where_nobody_else_works_on_it(world: World) -> None:
     for owner in (None, HERE):
         world.shared.owner, before = owner, world.shared.asked.value

@@ -1,18 +1,17 @@
 """The tools that a campaign gives its agents: what models read of them, and which arguments they take."""
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from google.protobuf.duration_pb2 import Duration
 from pydantic import BaseModel, ConfigDict, Field
 
-from heddle.tools.v1.tool_pb2 import RISK_CLASS_WRITE, Tool
+from heddle.tools.v1.tool_pb2 import Tool
 from heddle_campaign.facade.messages import Letter, Wording
 from heddle_campaign.rules.extraction import MOST_TAG, MOST_TAGS, MOST_TEXT
 from heddle_campaign.rules.learned import PeerMessageKind
 from heddle_campaign.rules.memories import MemoryKind
 from heddle_client.values import AssetReference
+from heddle_grpc.tool_calls import declared
 
 REMEMBER = "remember"
 SEND_MESSAGE = "send_message"
@@ -118,28 +117,18 @@ _SEND_MESSAGE: dict[str, Any] = {
 def tools() -> list[Tool]:
     """The declarations, by name."""
     return [
-        _tool(
+        declared(
             REMEMBER,
             "Have this campaign remember something that will be useful in later turns: what you found out, or what you"
             " decided and why. Do not repeat what your answer says anyway.",
             _REMEMBER,
+            "campaign",
         ),
-        _tool(
+        declared(
             SEND_MESSAGE,
             "Tell the other agents of this campaign something. They read it at the beginning of their next turn; there"
             " is no answer to wait for.",
             _SEND_MESSAGE,
+            "campaign",
         ),
     ]
-
-
-def _tool(name: str, description: str, schema: dict[str, Any]) -> Tool:
-    return Tool(
-        name=name,
-        description=description,
-        parameters_json=json.dumps(schema),
-        risk=RISK_CLASS_WRITE,
-        idempotent=True,
-        deadline=Duration(seconds=60),
-        category="campaign",
-    )

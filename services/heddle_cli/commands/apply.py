@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def apply(
     context: typer.Context,
-    place: Annotated[str, typer.Option("--file", "-f", metavar="FOLDER|FILE", help="YAML, as in examples/campaigns.")],
+    place: Annotated[
+        str, typer.Option("--file", "-f", metavar="FOLDER|FILE", help="YAML, as in examples/campaigns/trail-shoes.")
+    ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove what came from this folder and is no longer in it.")
@@ -42,10 +44,10 @@ def apply(
     async def bring(session: Session) -> ExitCode | None:
         try:
             plan = await make_plan(session, manifests, prune=prune, adopt=adopt)
+            await _bring(session, plan, dry_run=dry_run, ask=not yes)
         except FaultyFiles as faulty:
             _tell(session.screen, faulty)
             return ExitCode.HEDDLE_ERROR
-        await _bring(session, plan, dry_run=dry_run, ask=not yes)
         return None
 
     perform(context, bring)

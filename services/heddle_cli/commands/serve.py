@@ -1,17 +1,18 @@
 """`heddle serve`."""
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from heddle_cli.composition import ServiceName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
-    from pydantic_settings import BaseSettings
+    from heddle_client.beside import BesideSettings
+    from heddle_grpc.process import Running
 
-S = TypeVar("S", bound="BaseSettings")
+S = TypeVar("S", bound="BesideSettings")
 
 
 def serve(
@@ -51,19 +52,19 @@ def serve(
 
 
 def _serve_spawn(*, print_config: bool) -> None:
-    from heddle_spawn.__main__ import serve as serve_spawn
+    from heddle_spawn.__main__ import serving
     from heddle_spawn.settings import SpawnSettings
 
     settings = _read(SpawnSettings)
-    _serve_beside(settings, settings.log_level, lambda: serve_spawn(settings), print_config=print_config)
+    _serve_beside(settings, serving, print_config=print_config)
 
 
 def _serve_campaign(*, print_config: bool) -> None:
-    from heddle_campaign.__main__ import serve as serve_campaign
-    from heddle_campaign.settings import CampaignSettings
+    from heddle_campaign.__main__ import serving
+    from heddle_campaign.settings import CampaignServiceSettings
 
-    settings = _read(CampaignSettings)
-    _serve_beside(settings, settings.log_level, lambda: serve_campaign(settings), print_config=print_config)
+    settings = _read(CampaignServiceSettings)
+    _serve_beside(settings, serving, print_config=print_config)
 
 
 def _read(kind: "type[S]") -> "S":
@@ -76,21 +77,13 @@ def _read(kind: "type[S]") -> "S":
         raise typer.BadParameter(f"the settings do not fit: {error}") from error
 
 
-def _serve_beside(
-    settings: "BaseSettings", log_level: str, serve: "Callable[[], Coroutine[Any, Any, None]]", *, print_config: bool
-) -> None:
-    import asyncio
-    import os
-
-    from heddle_core import failpoints
-    from heddle_core.json_logs import set_up_logs
-
+def _serve_beside(settings: "S", serving: "Callable[[S], Running]", *, print_config: bool) -> None:
     if print_config:
         print(settings.model_dump_json(indent=2))
         return
-    failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
-    set_up_logs(log_level)
-    asyncio.run(serve())
+    from heddle_grpc.process import serve as serve_process
+
+    serve_process(settings.log_level, serving(settings))
 
 
 def _say_nothing(address: str, default_model: str, bus: str, *, development: bool) -> None:

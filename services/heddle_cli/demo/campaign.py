@@ -55,7 +55,7 @@ async def play_campaign(session: Session, folder: Path, model: str, tell: Callab
         campaign_id = made if isinstance(step, CampaignStep) else campaign_id
         name = step.name if isinstance(step, CampaignStep) else step.agent_id
         kind = "campaign" if isinstance(step, CampaignStep) else "agent"
-        tell(f"{kind} {name} is made as {Path(step.file).name} says")
+        tell(f"{kind} {name} is made as {Path(step.document.file).name if step.document else 'its file'} says")
     request = TriggerCampaignRequest(request_id=session.new_request_id(), campaign_id=campaign_id)
     triggered = (await campaigns_of(session).TriggerCampaign(request)).cycle
     cycle = await _ended(session, triggered, tell)

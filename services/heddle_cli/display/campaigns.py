@@ -49,7 +49,7 @@ def campaign_list(campaigns: Iterable[Campaign]) -> RenderableType:
         )
         for each in campaigns
     )
-    empty = "No campaigns fit: `heddle apply -f examples/campaigns` makes one."
+    empty = "No campaigns fit: `heddle apply -f examples/campaigns/trail-shoes` makes one."
     return table(("id", "name", "state", "next", "last", "cycles", "title"), rows, empty=empty)
 
 

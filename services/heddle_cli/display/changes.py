@@ -26,7 +26,7 @@ def step_lines(step: Step) -> Iterator[Text]:
     """One thing: what is done with it, then its fields that change."""
     sign, style = _SIGNS[step.action]
     told = f"{sign} {_title(step)}" + (f": {step.note}" if step.note else "")
-    yield Text(clean(told + (f"  ({step.file})" if step.file else "")), style=style)
+    yield Text(clean(told + (f"  ({step.document.file})" if step.document else "")), style=style)
     if step.action is Action.REMOVE:
         return
     for change in step.changes:
@@ -56,7 +56,7 @@ def step_value(step: Step, made_id: str = "") -> dict[str, Any]:
         "name": step.agent_id if agent else step.name,
         "id": step.agent_id if agent else (made_id or step.campaign.campaign_id),
         "action": step.action.value,
-        "file": step.file,
+        "file": step.document.file if step.document else "",
         "note": step.note,
         "fields": [{"field": each.field, "before": each.before, "after": each.after} for each in step.changes],
     }

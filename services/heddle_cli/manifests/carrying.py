@@ -15,23 +15,32 @@ from heddle.campaign.v1alpha1.campaign_service_pb2 import (
     PauseCampaignRequest,
     UpdateCampaignRequest,
 )
-from heddle.runtime.v1.agent_service_pb2 import ArchiveAgentRequest, CreateAgentRequest, UpdateAgentRequest
+from heddle.runtime.v1.agent_service_pb2 import ArchiveAgentRequest, CreateAgentRequest
 from heddle_cli.display.screen import as_json
-from heddle_cli.manifests.plan import Action, AgentStep, CampaignStep, Step
+from heddle_cli.manifests.documents import FaultyFiles
+from heddle_cli.manifests.plan import Action, AgentStep, CampaignStep, Step, placed, update_of
 from heddle_cli.named_campaigns import campaigns_of
 from heddle_cli.session import Session
-from heddle_core.errors import CampaignNotFound
+from heddle_core.errors import CampaignNotFound, InvalidField
 
 _MOST_LIVES = 1_000
 """How often one and the same campaign can be created and deleted while the server remembers requests."""
 
 
 async def carry_out(session: Session, step: Step) -> str:
-    """Do one step; the id of what was made, changed or removed. Raises what the calls raise."""
-    if isinstance(step, AgentStep):
-        await _agent(session, step)
-        return step.agent_id
-    return await _campaign(session, step)
+    """Do one step; the id of what was made, changed or removed.
+
+    Raises FaultyFiles for what the server does not take, and what else the calls raise.
+    """
+    try:
+        if isinstance(step, AgentStep):
+            await _agent(session, step)
+            return step.agent_id
+        return await _campaign(session, step)
+    except InvalidField as error:
+        if step.document is None:
+            raise
+        raise FaultyFiles(placed(step.document, error)) from error
 
 
 def request_id(request: Message, *, life: int = 0) -> str:
@@ -51,9 +60,7 @@ async def _agent(session: Session, step: AgentStep) -> None:
             created.request_id = request_id(created)
             await agents.CreateAgent(created)
         case Action.UPDATE:
-            updated = UpdateAgentRequest(
-                agent_id=step.agent_id, spec=step.spec, update_mask=FieldMask(paths=["*"]), etag=step.etag
-            )
+            updated = update_of(step)
             updated.request_id = request_id(updated)
             await agents.UpdateAgent(updated)
         case Action.REMOVE:

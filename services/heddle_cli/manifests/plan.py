@@ -14,7 +14,8 @@ from heddle.campaign.v1alpha1.campaign_service_pb2 import (
     UpdateCampaignRequest,
 )
 from heddle.runtime.v1.agent_pb2 import Agent, AgentSpec
-from heddle.runtime.v1.agent_service_pb2 import ListAgentsRequest, ListAgentsResponse
+from heddle.runtime.v1.agent_service_pb2 import ListAgentsRequest, ListAgentsResponse, UpdateAgentRequest
+from heddle_campaign.codec.campaigns import SETTINGS
 from heddle_cli.manifests.changes import FieldChange, field_changes
 from heddle_cli.manifests.documents import Document, Fault, FaultyFiles, path_of
 from heddle_cli.manifests.folder import MANAGED_BY, NAME, AgentManifest, CampaignManifest, Manifests
@@ -25,24 +26,6 @@ from heddle_cli.session import Session
 from heddle_core.errors import InvalidField
 
 _EVERYTHING = 100_000
-SETTINGS = (
-    "title",
-    "brief",
-    "agents",
-    "schedule",
-    "rotation",
-    "triggers",
-    "goals",
-    "quota",
-    "budget",
-    "exhaustion_policy",
-    "failure_policy",
-    "priority",
-    "max_concurrent_cycles",
-    "max_agents_per_cycle",
-    "labels",
-)
-"""What an owner says of a campaign; all else is the server's."""
 
 
 class Action(Enum):
@@ -60,7 +43,8 @@ class AgentStep:
 
     action: Action
     agent_id: str
-    file: str
+    document: Document | None
+    """Where it stands; None for one that no file names any more."""
     spec: AgentSpec
     etag: str = ""
     changes: tuple[FieldChange, ...] = ()
@@ -73,7 +57,8 @@ class CampaignStep:
 
     action: Action
     name: str
-    file: str
+    document: Document | None
+    """Where it stands; None for one that no file names any more."""
     campaign: Campaign
     """As it should be, with its id where it has one; of one that is removed, as it is."""
     changes: tuple[FieldChange, ...] = ()
@@ -105,20 +90,42 @@ async def make_plan(session: Session, manifests: Manifests, *, prune: bool = Fal
     steps: list[Step] = []
     for manifest in manifests.agents:
         try:
-            steps.append(_agent_step(manifest, agents.get(manifest.agent_id), manifests.managed_by, adopt=adopt))
+            step = _agent_step(manifest, agents.get(manifest.agent_id), manifests.managed_by, adopt=adopt)
+            if step.action is Action.UPDATE:
+                await session.stubs.agents.UpdateAgent(update_of(step, session.new_request_id(), validate_only=True))
+            steps.append(step)
         except FaultyFiles as faulty:
             faults += faulty.faults
+        except InvalidField as error:
+            faults += placed(manifest.document, error)
     for manifest in manifests.campaigns:
         try:
             steps.append(await _campaign_step(session, manifest, campaigns.get(manifest.name)))
         except InvalidField as error:
-            faults += _placed(manifest.document, error)
+            faults += placed(manifest.document, error)
     if faults:
         raise FaultyFiles(faults)
     if prune:
         steps += _gone_campaigns(campaigns, {each.name for each in manifests.campaigns})
         steps += _gone_agents(agents, {each.agent_id for each in manifests.agents}, manifests.managed_by)
     return Plan(manifests.managed_by, tuple(steps))
+
+
+def update_of(step: AgentStep, request_id: str = "", *, validate_only: bool = False) -> UpdateAgentRequest:
+    """The request that makes an agent what it should be."""
+    return UpdateAgentRequest(
+        request_id=request_id,
+        agent_id=step.agent_id,
+        spec=step.spec,
+        update_mask=FieldMask(paths=["*"]),
+        etag=step.etag,
+        validate_only=validate_only,
+    )
+
+
+def placed(document: Document, error: InvalidField) -> list[Fault]:
+    """What a server refuses, with the lines of the file. It names fields as `campaign.schedule.cron`."""
+    return [document.fault(path_of(each.field.partition(".")[2]), each.remedy) for each in error.violations]
 
 
 async def _agents(session: Session) -> Sequence[Agent]:
@@ -145,7 +152,7 @@ def _agent_step(manifest: AgentManifest, agent: Agent | None, managed_by: str, *
         spec = marked(manifest.spec, managed_by)
     except ValueError as error:
         raise FaultyFiles([manifest.document.fault(("description",), str(error))]) from error
-    step = AgentStep(Action.CREATE, manifest.agent_id, manifest.document.file, spec)
+    step = AgentStep(Action.CREATE, manifest.agent_id, manifest.document, spec)
     if agent is None or agent.built_in:
         note = "takes the place of the one that comes with Heddle" if agent is not None else ""
         return replace(step, changes=field_changes(AgentSpec(), spec), note=note)
@@ -162,7 +169,7 @@ def _agent_step(manifest: AgentManifest, agent: Agent | None, managed_by: str, *
 
 
 async def _campaign_step(session: Session, manifest: CampaignManifest, there: Campaign | None) -> CampaignStep:
-    step = CampaignStep(Action.CREATE, manifest.name, manifest.document.file, manifest.campaign)
+    step = CampaignStep(Action.CREATE, manifest.name, manifest.document, manifest.campaign)
     if there is None:
         request = CreateCampaignRequest(
             request_id=session.new_request_id(), campaign=manifest.campaign, validate_only=True
@@ -228,7 +235,7 @@ def _next_state(state: CampaignState.ValueType, manifest: CampaignManifest) -> C
 
 def _gone_campaigns(campaigns: Mapping[str, Campaign], named: set[str]) -> list[Step]:
     return [
-        CampaignStep(Action.REMOVE, name, "", each, state_from=each.state, note="with its cycles and memories")
+        CampaignStep(Action.REMOVE, name, None, each, state_from=each.state, note="with its cycles and memories")
         for name, each in campaigns.items()
         if name not in named
     ]
@@ -236,15 +243,7 @@ def _gone_campaigns(campaigns: Mapping[str, Campaign], named: set[str]) -> list[
 
 def _gone_agents(agents: Mapping[str, Agent], named: set[str], managed_by: str) -> list[Step]:
     return [
-        AgentStep(Action.REMOVE, each.agent_id, "", each.spec, note="it is archived; its threads stay")
+        AgentStep(Action.REMOVE, each.agent_id, None, each.spec, note="it is archived; its threads stay")
         for each in agents.values()
         if manager_of(each.spec) == managed_by and not each.archived and each.agent_id not in named
-    ]
-
-
-def _placed(document: Document, error: InvalidField) -> list[Fault]:
-    """What the server refuses, with the lines of the file. It names fields as `campaign.schedule.cron`."""
-    return [
-        document.fault(path_of(each.field.removeprefix("campaign.").removeprefix("campaign")), each.remedy)
-        for each in error.violations
     ]

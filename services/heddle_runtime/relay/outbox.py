@@ -141,8 +141,14 @@ class Outbox:
             return
         if read.more:
             self.add_behind(read.key)
-        else:
-            self.note_end(read.key, read.facts[-1].sequence)
+            return
+        last = read.facts[-1].sequence
+        waiting = self._ready.pop(read.key, None)
+        self.note_end(read.key, last)
+        if waiting is not None:  # the first event of a thread that somebody rang for before it had one
+            self._let_go(waiting)
+            if waiting[-1].sequence > last:
+                self.add_behind(read.key)
 
     def note_end(self, key: ThreadKey, sequence: int) -> None:
         """Remember up to where a thread's events were handed out."""

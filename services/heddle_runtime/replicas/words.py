@@ -123,10 +123,10 @@ class Words:
 
     async def _listen(self, key: ThreadKey, mirror: _Mirror, feed: Subscription) -> None:
         async for item in feed:
-            if isinstance(item, Message):
+            if isinstance(item, Message) and not self._is_written_here(key, mirror):
                 await self._take(key, mirror, item.payload)
             else:
-                mirror.again.set()
+                mirror.again.set()  # and find out that nobody else works on the thread any more, if that is so
 
     async def _ask(self, key: ThreadKey, mirror: _Mirror) -> None:
         """Ask for the text so far, and for what follows, until nobody else works on the thread."""
@@ -165,7 +165,8 @@ class Words:
             fold = self._log.in_memory(*key)
             if fold is None or fold.last_sequence < delta.after_sequence:
                 fold = await self._log.fold(*key)
-            if self._mirrors.get(key) is not mirror or not _is_written(fold, delta):
+            known = self._mirrors.get(key) is mirror and _is_written(fold, delta)
+            if not known or self._is_written_here(key, mirror):
                 continue
             if not self._add(key, mirror, delta):
                 mirror.again.set()
@@ -187,6 +188,14 @@ class Words:
         if rest:
             writing.add(delta.channel, rest.decode(), delta.call_id)
         return True
+
+    def _is_written_here(self, key: ThreadKey, mirror: _Mirror) -> bool:
+        """Whether a run of this process writes on the thread: its words come back over the bus, and are shown already.
+
+        So it is between a takeover and the next question of who the owner is.
+        """
+        writing = self._followers.writing(*key)
+        return writing is not None and writing is not mirror.writing
 
     def _end(self, key: ThreadKey, mirror: _Mirror) -> None:
         """Whoever comes from now on finds the message in the log, or nowhere."""

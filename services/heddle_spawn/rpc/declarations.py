@@ -1,11 +1,9 @@
 """The tools that the spawn service declares: what models read of them, and which arguments they take."""
 
-import json
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
-
-from heddle.tools.v1.tool_pb2 import RISK_CLASS_WRITE, Tool
+from heddle.tools.v1.tool_pb2 import Tool
+from heddle_grpc.tool_calls import declared
 
 SPAWN_AGENT = "spawn_agent"
 SPAWN_GROUP = "spawn_group"
@@ -100,32 +98,23 @@ _ASSET: dict[str, Any] = {
 def tools() -> list[Tool]:
     """The declarations, by name."""
     return [
-        _tool(
+        declared(
             REQUEST_ASSET,
             "Have a picture, a video, a sound or a text made by whichever agent makes that kind, and wait for it.",
             _ASSET,
+            "delegation",
         ),
-        _tool(
+        declared(
             SPAWN_AGENT,
             "Give a part of the work to another agent, and wait for its result. It works in a thread of its own, sees"
             " only what you write into the task and context, and has at most the tools that you have.",
             _AGENT,
+            "delegation",
         ),
-        _tool(
+        declared(
             SPAWN_GROUP,
             "Give parts of the work to several agents, side by side or in stages, and wait for their results.",
             _GROUP,
+            "delegation",
         ),
     ]
-
-
-def _tool(name: str, description: str, schema: dict[str, Any]) -> Tool:
-    return Tool(
-        name=name,
-        description=description,
-        parameters_json=json.dumps(schema),
-        risk=RISK_CLASS_WRITE,
-        idempotent=True,
-        deadline=Duration(seconds=60),
-        category="delegation",
-    )

@@ -10,6 +10,7 @@ _STEERED = 3
 _STARTS = {"StartTurn": "StartTurn", "StartStreamingTurn": "StartTurn", "RetryRun": "RetryRun"}
 """Methods that start runs, with the method under which their request ids are known."""
 
+_NOT_FOUND = ("INPUT_NOT_FOUND", "RUN_NOT_FOUND", "THREAD_NOT_FOUND")
 _LATE = ("INPUT_ALREADY_RESOLVED", "INPUT_EXPIRED")
 
 
@@ -56,6 +57,8 @@ def p7_one_run(evidence: Evidence) -> Iterator[Violation]:
         for call in calls:
             before = [each for each in answered if each["at"] < call["began"]]
             same = before and call["asked"]["body"] == before[0]["asked"]["body"]
+            if before and _is_deleted(evidence, before[0], call):
+                continue
             if same and call["outcome"] == "refused":
                 yield Violation("P7", f"{_name(call)} was acknowledged before, and is refused: {call['reason']}")
             if before and not same and call["outcome"] == "refused" and call["reason"] != "REQUEST_ID_REUSED":
@@ -89,6 +92,8 @@ def p14_one_winner(evidence: Evidence) -> Iterator[Violation]:
                 each["outcome"] == "ok" and each["at"] < call["began"] and _answer(each) == _answer(call)
                 for each in calls
             )
+            if call["reason"] in _NOT_FOUND and _is_gone(evidence, key):
+                continue
             if repeats and call["outcome"] == "refused":
                 yield Violation("P14", f"{_name(call)} repeats the winning answer, and is refused: {call['reason']}")
             late = any(each["outcome"] == "ok" and each["at"] < call["began"] for each in calls)
@@ -122,6 +127,19 @@ def _by_request(evidence: Evidence) -> dict[tuple[str, str, str, str], list[Line
         if method:
             found[call["tenant"], call["principal"], method, call["asked"]["request_id"]].append(call)
     return found
+
+
+def _is_gone(evidence: Evidence, asked: tuple[str, str]) -> bool:
+    """Whether an input is gone with its thread."""
+    of_run = next((each.run_id for each in evidence.tables.inputs if (each.tenant, each.input_id) == asked), "")
+    run = evidence.runs.get((asked[0], of_run))
+    return run is not None and (run.tenant, run.thread_id) in evidence.deleted
+
+
+def _is_deleted(evidence: Evidence, told: Line, repeat: Line) -> bool:
+    """Whether the run that was told is gone with its thread, and its client hears so: a run does not live for ever."""
+    asked = evidence.deletions_asked.get((told["tenant"], told["said"].get("thread_id", "")), float("inf"))
+    return asked < repeat["at"] and repeat["reason"] in _NOT_FOUND
 
 
 def _answer(call: Line) -> tuple[str, str]:

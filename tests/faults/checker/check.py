@@ -1,10 +1,11 @@
 """The checker: every promise against the evidence of one run. It knows nothing of Heddle but its contract's numbers."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.faults.checker import answers, logs, outside, recovery, rows, streams, traces, views, wire
-from tests.faults.checker.evidence import Evidence, Violation
+from tests.faults.checker import answers, families, life, logs, outside, recovery, rows, streams, traces, views, wire
+from tests.faults.checker.evidence import Evidence, Line, Violation
 
 Check = Callable[[Evidence], Iterator[Violation]]
 
@@ -13,9 +14,15 @@ CHECKS: tuple[Check, ...] = (
     answers.p1_cancels,
     answers.p1_answers,
     traces.p1_synced,
+    life.p1_deletions,
+    life.p1_forks,
     logs.p2_sequences,
+    logs.p2_commit_order,
     logs.p3_chain,
     logs.p3_seen,
+    life.p3_trimmed,
+    life.p3_deleted,
+    life.p3_forks,
     logs.p4_lane,
     logs.p4_stale_owner,
     logs.p5_terminal,
@@ -34,6 +41,7 @@ CHECKS: tuple[Check, ...] = (
     views.p10_stored,
     streams.p11_order,
     streams.p11_said,
+    streams.p11_whole,
     streams.p11_end,
     streams.p11_resume,
     streams.p11_words,
@@ -45,6 +53,8 @@ CHECKS: tuple[Check, ...] = (
     recovery.p13_in_time,
     logs.p14_inputs,
     answers.p14_one_winner,
+    life.p14_timeouts,
+    *families.CHECKS,
     answers.p17_strangers,
     streams.p18_slow_readers,
     recovery.p19_outages,
@@ -78,6 +88,27 @@ class Counts:
     events: int
     published: int
     """Messages that consumers of the broker were sent, repeats among them."""
+    timeouts: int
+    """Inputs that nobody answered in time."""
+    forks: int
+    trimmed: int
+    """Events that retention has removed."""
+    deleted: int
+    """Threads that are gone."""
+    clock_jumps: int
+    killed: int
+    """Runtimes that were ended by SIGKILL, wherever they were."""
+    children: int
+    """That the spawn service has on record."""
+    parents_told: int
+    delegations_reconciled: int
+    """Calls of spawn tools that a person had to decide."""
+    too_deep: int
+    """Children that were refused because of a bound, whoever asked and whoever refused."""
+    too_wide: int
+    too_dear: int
+    spawn_killed: int
+    """Spawn services that were ended by SIGKILL in a process of their own."""
 
 
 def check(evidence: Evidence) -> list[Violation]:
@@ -87,6 +118,7 @@ def check(evidence: Evidence) -> list[Violation]:
 
 def count(evidence: Evidence) -> Counts:
     """How much the evidence shows."""
+    gone = evidence.deleted
     starts = list(evidence.answered("StartTurn", "RetryRun"))
     attempts: dict[tuple[str, str], int] = {}
     for event in evidence.tables.events:
@@ -111,4 +143,32 @@ def count(evidence: Evidence) -> Counts:
         refused_by_store=sum(call["reason"] == "STORE_UNAVAILABLE" for call in evidence.calls),
         events=len(evidence.tables.events),
         published=sum(line["kind"] == "message" for line in evidence.broker),
+        timeouts=sum(event.kind == rows.INPUT_RESOLVED and event.integer(2) == 6 for event in evidence.tables.events),
+        forks=sum(event.kind == rows.THREAD_FORKED for event in evidence.tables.events),
+        trimmed=sum(event.gone and (event.tenant, event.thread_id) not in gone for event in evidence.tables.events),
+        deleted=len(gone),
+        clock_jumps=evidence.clock_jumps,
+        killed=sum(_was_killed(line) for line in evidence.supervisor),
+        children=len(evidence.families.spawns),
+        parents_told=families.told(evidence),
+        delegations_reconciled=families.reconciled(evidence),
+        too_deep=families.refusals(evidence, "DEPTH_EXCEEDED"),
+        too_wide=families.refusals(evidence, "FAN_OUT_EXCEEDED"),
+        too_dear=families.refusals(evidence, "BUDGET_EXCEEDED"),
+        spawn_killed=sum(_was_killed(line) for line in evidence.family_journal),
     )
+
+
+def killed_at(evidence: Evidence) -> dict[str, int]:
+    """How often a process was killed at each place that it names."""
+    found: Counter[str] = Counter()
+    for line in (*evidence.supervisor, *evidence.family_journal):
+        if line["kind"] == "down" and line["how"] == "on the way up":
+            found[line["failpoint"].partition(":")[0]] += 1
+        elif line["kind"] == "down" and line["how"].startswith("killed at "):
+            found[line["how"].removeprefix("killed at ").partition(" ")[0]] += 1
+    return dict(found)
+
+
+def _was_killed(line: Line) -> bool:
+    return line["kind"] == "down" and (line["how"].startswith("killed") or line["how"] == "on the way up")

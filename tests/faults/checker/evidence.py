@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tests.faults.checker.rows import Event, Run, Tables
+from tests.faults.checker.family_rows import Families
+from tests.faults.checker.rows import MESSAGE_REDACTED, Event, Run, Tables
 
 Line = dict[str, Any]
 Key = tuple[str, str]
@@ -70,6 +71,9 @@ class Evidence:
     broker: list[Line] = field(default_factory=list)
     supervisor: list[Line] = field(default_factory=list)
     node_logs: str = ""
+    families: Families = field(default_factory=Families)
+    family_journal: list[Line] = field(default_factory=list)
+    """What was done to the spawn service."""
 
     @cached_property
     def logs(self) -> dict[Key, list[Event]]:
@@ -96,6 +100,37 @@ class Evidence:
     def by_place(self) -> dict[tuple[str, str, int], Event]:
         """Events by tenant, thread and sequence."""
         return {(event.tenant, event.thread_id, event.sequence): event for event in self.tables.events}
+
+    @cached_property
+    def deleted(self) -> set[Key]:
+        """Threads that are gone."""
+        return {(thread.tenant, thread.thread_id) for thread in self.tables.threads if thread.gone}
+
+    @cached_property
+    def deletions_asked(self) -> dict[Key, float]:
+        """By thread, when its deletion was asked for first: from then on its runs may be gone."""
+        found: dict[Key, float] = {}
+        for call in self.calls:
+            if call["method"] == "DeleteThread":
+                key = (call["tenant"], call["asked"]["thread_id"])
+                found[key] = min(call["began"], found.get(key, call["began"]))
+        return found
+
+    @cached_property
+    def last_redactions(self) -> dict[Key, int]:
+        """By thread, where words of it were redacted last."""
+        events = (event for event in self.tables.events if event.kind == MESSAGE_REDACTED)
+        return {(event.tenant, event.thread_id): event.sequence for event in events}
+
+    @cached_property
+    def clock_jumps(self) -> int:
+        """How often the runtime's clock was set: times in the log say nothing then about what came before what."""
+        return sum(line["kind"] == "clock_jump" for line in self.supervisor)
+
+    @cached_property
+    def restored(self) -> int:
+        """How often an old backup was put back: what clients were told before it is not on record any more."""
+        return sum(line["kind"] == "restored" for line in self.supervisor)
 
     @cached_property
     def calls(self) -> list[Line]:
@@ -163,7 +198,7 @@ class Evidence:
         return spans
 
 
-def read(folder: Path, tables: Tables) -> Evidence:
+def read(folder: Path, tables: Tables, families: Families) -> Evidence:
     """Read the journals of a folder."""
     return Evidence(
         tables,
@@ -173,6 +208,8 @@ def read(folder: Path, tables: Tables) -> Evidence:
         broker=_lines(folder / "broker.jsonl"),
         supervisor=_lines(folder / "supervisor.jsonl"),
         node_logs="".join(file.read_text(errors="replace") for file in sorted(folder.glob("*.log"))),
+        families=families,
+        family_journal=_lines(folder / "families.jsonl"),
     )
 
 

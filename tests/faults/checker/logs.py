@@ -22,24 +22,51 @@ _OWNERS = (
     rows.RUN_WAITING,
     rows.RUN_COMPLETED,
 )
+_ORDERED = ("StartTurn", "RetryRun", "ResolveInput")
+"""Methods whose events are known by what the request names."""
+_ANSWERED = (3, 4, 5)
+"""States of an input that somebody has brought about by an answer."""
 _INPUT_CANCELLED = 7
+_TIMES_APART = 5_000_000
+"""Microseconds that a transaction on PostgreSQL waits for a lock at most; on SQLite nobody waits within one."""
 _INPUT_PENDING = 2
 
 
 def p2_sequences(evidence: Evidence) -> Iterator[Violation]:
     """A thread's sequence is 1..n, without gap or repeat, and its row knows n.
 
-    That read order is commit order shows in the streams: nobody was ever shown n + 1 before n.
+    What stands in front of the first sequence may be there still: it is removed behind the transaction that says so.
     """
     for thread in evidence.tables.threads:
         log = evidence.logs.get((thread.tenant, thread.thread_id), [])
-        first = max(thread.first_sequence, 1)
         found = [event.sequence for event in log]
-        if found != list(range(first, thread.last_sequence + 1)):
-            yield Violation("P2", f"{thread.tenant}/{thread.thread_id}: {first}..{thread.last_sequence} but {found}")
+        if found != list(range(1, thread.last_sequence + 1)):
+            yield Violation("P2", f"{thread.tenant}/{thread.thread_id}: 1..{thread.last_sequence} but {found}")
     known = {(thread.tenant, thread.thread_id) for thread in evidence.tables.threads}
     for key in evidence.logs.keys() - known:
         yield Violation("P2", f"{key} has events and no row")
+
+
+def p2_commit_order(evidence: Evidence) -> Iterator[Violation]:
+    """Read order is commit order: what was acknowledged before something else was even asked for stands in front of it.
+
+    This is the order that somebody outside can know. `commit_time` is no proof of it: it is read once in each
+    transaction, before the wait for the thread's row, so that of two processes the later one may bear the earlier
+    time. By how much is bounded, by the wait that a lock is given; and no clock goes back by itself.
+    """
+    asked, told = _known_moments(evidence) if not evidence.restored else ({}, {})
+    for log in evidence.logs.values():
+        soonest, behind = float("inf"), ""
+        for event in reversed(log):
+            if asked.get(event.place, float("-inf")) > soonest:
+                yield Violation("P2", f"{event.place} was asked for after {behind} was acknowledged")
+            if told.get(event.place, float("inf")) < soonest:
+                soonest, behind = told[event.place], event.place
+        latest = 0
+        for event in log if not evidence.clock_jumps else ():
+            if event.commit_time < latest - _TIMES_APART:
+                yield Violation("P2", f"{event.place} was committed {(latest - event.commit_time) / 1e6:.3f} s before")
+            latest = max(latest, event.commit_time)
 
 
 def p3_chain(evidence: Evidence) -> Iterator[Violation]:
@@ -151,7 +178,7 @@ def p8_dispatches(evidence: Evidence) -> Iterator[Violation]:
 
 def is_repeatable(tool: str) -> bool:
     """Whether the suite's tool of this path says that it is idempotent or only reads."""
-    return tool.rpartition("/")[2] in ("once", "read", "ask_user")
+    return tool.rpartition("/")[2] in ("once", "read", "ask_user", "spawn_agent", "spawn_group")
 
 
 def p9_results(evidence: Evidence) -> Iterator[Violation]:
@@ -215,6 +242,30 @@ def p14_inputs(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("P14", f"{row.input_id}: row {row.state}, log {told[0].integer(2)}")
         if not told and row.state not in (1, _INPUT_PENDING) and (row.tenant, row.run_id) not in cancelled:
             yield Violation("P14", f"{row.input_id}: row {row.state}, and the log does not say so")
+
+
+def _known_moments(evidence: Evidence) -> tuple[dict[str, float], dict[str, float]]:
+    """By place, when an event was first asked for, and when it was first acknowledged."""
+    places: dict[tuple[str, str], str] = {}
+    for event in evidence.tables.events:
+        answered = event.kind == rows.INPUT_RESOLVED and event.integer(2) in _ANSWERED
+        if answered or event.kind in (rows.TURN_REQUESTED, rows.TURN_STEERED):
+            places[event.tenant, event.text(1)] = event.place
+    asked: dict[str, float] = {}
+    told: dict[str, float] = {}
+    for call in evidence.calls:
+        named = call["asked"].get("input_id" if call["method"] == "ResolveInput" else "request_id", "")
+        place = places.get((call["tenant"], named))
+        if place is None or call["method"] not in _ORDERED:
+            continue
+        asked[place] = min(call["began"], asked.get(place, call["began"]))
+        if call["outcome"] == "ok":
+            told[place] = min(call["at"], told.get(place, call["at"]))
+    for stream in evidence.streams:  # a turn may have come by a stream
+        place = places.get((stream.tenant, stream.opened.get("request_id", "")))
+        if place is not None:
+            asked[place] = min(stream.opened["at"], asked.get(place, stream.opened["at"]))
+    return asked, told
 
 
 def _hash(previous: bytes, event: Event) -> bytes:

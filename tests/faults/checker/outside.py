@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from tests.faults.checker import rows, wire
-from tests.faults.checker.evidence import Evidence, Line, Violation
+from tests.faults.checker.evidence import Evidence, Key, Line, Violation
 from tests.faults.checker.logs import is_repeatable
 from tests.faults.checker.rows import Event
 
@@ -66,17 +66,20 @@ def p12_published(evidence: Evidence) -> Iterator[Violation]:
     """Once all is quiet, consumers have seen every committed event, and the log knows that they are published."""
     if not any(line["kind"] == "consumer" for line in evidence.broker):
         return
-    seen = {(line["tenant"], line["thread_id"], line["sequence"]) for line in _messages(evidence)}
-    purged = _with_redactions(evidence)
+    seen = {line["hash"] for line in _messages(evidence)}  # a hash stands for one event of one thread
     missing: dict[tuple[str, str], list[int]] = defaultdict(list)
     for event in evidence.tables.events:
         key = (event.tenant, event.thread_id)
-        if key not in purged and (*key, event.sequence) not in seen:
+        removed = event.sequence < _removed_before(evidence, key) or key in evidence.deleted
+        if not removed and event.hash.hex() not in seen:
             missing[key].append(event.sequence)
     for key, sequences in missing.items():
         yield Violation("P12", f"{key}: consumers never saw {sequences}")
+    told = {(line["tenant"], line["thread_id"]) for line in evidence.broker if line["kind"] == "deletion"}
+    for key in evidence.deleted - told:
+        yield Violation("P12", f"{key}: consumers were never told of its deletion")
     for thread in evidence.tables.threads:
-        if thread.published_sequence != thread.last_sequence:
+        if not thread.gone and thread.published_sequence != thread.last_sequence:
             at = f"{thread.published_sequence} of {thread.last_sequence}"
             yield Violation("P12", f"{thread.thread_id}: published up to {at}, long after all was quiet")
 
@@ -84,22 +87,28 @@ def p12_published(evidence: Evidence) -> Iterator[Violation]:
 def p12_order(evidence: Evidence) -> Iterator[Violation]:
     """A consumer that drops what it has seen meets a thread's events in order, without a gap.
 
-    But for threads with a redaction: what the broker still had of them is removed, and is to be read from the log.
+    Two gaps are as it should be, and are filled from the log. What stood in front of a redaction is removed from the
+    stream, since it holds the words: a consumer that comes late, or anew, begins at the redaction; behind it nothing
+    may be missing. And with a new epoch, after a restore, a thread goes on behind what was published before the copy.
     """
-    last: dict[tuple[str, str], int] = defaultdict(int)
-    purged = _with_redactions(evidence)
+    last: dict[tuple[str, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
     for line in _messages(evidence):
-        key = (line["tenant"], line["thread_id"])
-        if line["sequence"] <= last[key] or key in purged:
+        key, place = (line["tenant"], line["thread_id"]), (int(line["epoch"]), line["sequence"])
+        epoch, sequence = last[key]
+        if place <= last[key]:
             continue
-        if line["sequence"] != last[key] + 1:
-            yield Violation("P12", f"{key}: {line['sequence']} came behind {last[key]}")
-        last[key] = line["sequence"]
+        gap = place[1] != sequence + 1 and (epoch == place[0] or not epoch)
+        if gap and place[1] > _removed_before(evidence, key) and key not in evidence.deleted:
+            yield Violation("P12", f"{key}: {place[1]} came behind {sequence}")
+        last[key] = place
 
 
 def p12_true(evidence: Evidence) -> Iterator[Violation]:
-    """No consumer ever saw an event that the log lacks, or has otherwise."""
+    """No consumer ever saw an event that the log lacks, or has otherwise; a log that is no more has its own epoch."""
+    newest = max((int(line["epoch"]) for line in _messages(evidence)), default=0)
     for line in _messages(evidence):
+        if int(line["epoch"]) < newest:
+            continue
         event = evidence.by_place.get((line["tenant"], line["thread_id"], line["sequence"]))
         where = f"{line['tenant']}/{line['thread_id']}:{line['sequence']}"
         if event is None:
@@ -108,8 +117,9 @@ def p12_true(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("P12", f"{where} was published with another hash")
 
 
-def _with_redactions(evidence: Evidence) -> set[tuple[str, str]]:
-    return {(event.tenant, event.thread_id) for event in _of_kind(evidence, rows.MESSAGE_REDACTED)}
+def _removed_before(evidence: Evidence, key: Key) -> int:
+    """The sequence of a thread's last redaction: the stream may have lost what stands in front of it."""
+    return evidence.last_redactions.get(key, 0)
 
 
 def _messages(evidence: Evidence) -> Iterator[Line]:

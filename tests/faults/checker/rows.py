@@ -2,7 +2,8 @@
 
 import asyncio
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ class Event:
     payload: bytes
     digest: bytes
     hash: bytes
+    gone: bool = False
+    """Whether the runtime has removed it since."""
 
     @cached_property
     def body(self) -> wire.Fields:
@@ -92,6 +95,8 @@ class Thread:
     published_sequence: int
     lane_run_id: str
     head_hash: bytes
+    gone: bool = False
+    """Whether it was deleted: this is how it was then."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ class Input:
     kind: int
     state: int
     winner: str
+    expire_time: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,17 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Tombstone:
+    """What is left of a deleted thread."""
+
+    tenant: str
+    thread_id: str
+    last_sequence: int
+    last_hash: bytes
+    purged: int
+
+
+@dataclass(frozen=True)
 class Tables:
     """Everything, at one moment."""
 
@@ -134,17 +151,36 @@ class Tables:
     runs: tuple[Run, ...]
     inputs: tuple[Input, ...]
     snapshots: tuple[Snapshot, ...]
+    tombstones: tuple[Tombstone, ...] = ()
 
 
-_QUERIES: dict[type[Any], str] = {
-    Thread: "SELECT tenant, thread_id, last_sequence, first_sequence, published_sequence, lane_run_id, head_hash"
-    " FROM threads",
-    Event: "SELECT tenant, thread_id, sequence, run_id, kind, commit_time, redacted, payload, digest, hash FROM events"
-    " ORDER BY tenant, thread_id, sequence",
-    Run: "SELECT tenant, run_id, thread_id, state, fence, attempt, cancel_sequence, not_before FROM runs",
-    Input: "SELECT tenant, input_id, run_id, kind, state, winner FROM inputs",
-    Snapshot: "SELECT tenant, thread_id, sequence, hash, body FROM snapshots",
+ARCHIVED = ("threads", "events", "runs", "inputs")
+"""Tables from which the runtime removes rows in the course of things."""
+
+_COLUMNS: dict[type[Any], tuple[str, str]] = {
+    Thread: (
+        "threads",
+        "tenant, thread_id, last_sequence, first_sequence, published_sequence, lane_run_id, head_hash",
+    ),
+    Event: ("events", "tenant, thread_id, sequence, run_id, kind, commit_time, redacted, payload, digest, hash"),
+    Run: ("runs", "tenant, run_id, thread_id, state, fence, attempt, cancel_sequence, not_before"),
+    Input: ("inputs", "tenant, input_id, run_id, kind, state, winner, expire_time"),
+    Snapshot: ("snapshots", "tenant, thread_id, sequence, hash, body"),
+    Tombstone: ("tombstones", "tenant, thread_id, last_sequence, last_hash, purged"),
 }
+
+_SQLITE_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+_POSTGRES_TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+
+
+def archive_of(table: str) -> str:
+    """The table into which a database puts aside what is removed from another one."""
+    return f"gone_{table}"
+
+
+def columns_of(table: str) -> list[str]:
+    """The columns of a table that are read here."""
+    return next(columns.split(", ") for name, columns in _COLUMNS.values() if name == table)
 
 
 def read_sqlite(file: Path) -> Tables:
@@ -152,7 +188,8 @@ def read_sqlite(file: Path) -> Tables:
     connection = sqlite3.connect(file, timeout=20)
     try:
         connection.execute("BEGIN")
-        return _tables({row: connection.execute(query).fetchall() for row, query in _QUERIES.items()})
+        known = {name for (name,) in connection.execute(_SQLITE_TABLES)}
+        return _tables({query: connection.execute(query).fetchall() for query in _queries(known)})
     finally:
         connection.close()
 
@@ -168,11 +205,26 @@ async def _read_postgres(url: str) -> Tables:
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            return _tables({row: await connection.fetch(query) for row, query in _QUERIES.items()})
+            known = {name for (name,) in await connection.fetch(_POSTGRES_TABLES)}
+            return _tables({query: await connection.fetch(query) for query in _queries(known)})
     finally:
         await connection.close()
 
 
-def _tables(found: dict[type[Any], list[Any]]) -> Tables:
-    made = {row: tuple(row(*values) for values in rows) for row, rows in found.items()}
-    return Tables(made[Thread], made[Event], made[Run], made[Input], made[Snapshot])
+def _queries(known: set[str]) -> Iterator[str]:
+    for table, columns in _COLUMNS.values():
+        yield f"SELECT {columns} FROM {table}"
+        if archive_of(table) in known:
+            yield f"SELECT {columns} FROM {archive_of(table)}"
+
+
+def _tables(found: Mapping[str, Sequence[Any]]) -> Tables:
+    made: dict[type[Any], tuple[Any, ...]] = {}
+    for row, (table, columns) in _COLUMNS.items():
+        kept = [row(*values) for values in found[f"SELECT {columns} FROM {table}"]]
+        gone = [row(*values) for values in found.get(f"SELECT {columns} FROM {archive_of(table)}", ())]
+        if row in (Thread, Event):
+            gone = [replace(each, gone=True) for each in gone]
+        made[row] = (*kept, *gone)
+    events = sorted(made[Event], key=lambda each: (each.tenant, each.thread_id, each.sequence))
+    return Tables(made[Thread], tuple(events), made[Run], made[Input], made[Snapshot], made[Tombstone])

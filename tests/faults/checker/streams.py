@@ -39,6 +39,17 @@ def p11_said(evidence: Evidence) -> Iterator[Violation]:
                     pass
 
 
+def p11_whole(evidence: Evidence) -> Iterator[Violation]:
+    """A thread that is read to its end shows all that it held when the stream opened, and says that this was all."""
+    for stream in evidence.streams:
+        if not stream.opened.get("whole") or stream.end != "left":
+            continue
+        head = next((frame["head"] for frame in stream.frames if frame["frame"] == "opened"), 0)
+        said = [frame["sequence"] for frame in stream.frames if frame["frame"] == "checkpoint" and frame["caught_up"]]
+        if not said or said[-1] < head:
+            yield Violation("P11", f"{stream.name} opened at {head} and caught up with {said or 'nothing'}")
+
+
 def p11_end(evidence: Evidence) -> Iterator[Violation]:
     """A stream of a run that ends with OK has shown its end, or that it waits."""
     for stream in evidence.streams:

@@ -78,7 +78,11 @@ def p10_fold(evidence: Evidence) -> Iterator[Violation]:
 
 
 def p10_same(evidence: Evidence) -> Iterator[Violation]:
-    """Two snapshots at one sequence are the same, to the byte, whoever made them and when; but for a redaction."""
+    """Two snapshots at one sequence are the same, to the byte, whoever made them and when; but for a redaction.
+
+    And where the log begins only rises: who asks after an answer is told of no earlier sequence.
+    """
+    yield from _first_rises(evidence)
     redacted = {(event.tenant, event.thread_id) for event in evidence.tables.events if event.redacted}
     said: dict[tuple[str, str, int], set[str]] = defaultdict(set)
     first: dict[tuple[str, str, int], Line] = {}
@@ -87,8 +91,21 @@ def p10_same(evidence: Evidence) -> Iterator[Violation]:
         said[key].add(call["said"]["digest"])
         before = first.setdefault(key, call)
         if len(said[key]) > 1 and before["said"]["digest"] != call["said"]["digest"] and key[:2] not in redacted:
-            differs = [name for name, value in call["said"].items() if before["said"][name] != value]
-            yield Violation("P10", f"{key}: two snapshots differ in {differs}")
+            parts, parts_before = call["said"].get("fields", {}), before["said"].get("fields", {})
+            names = sorted({*parts, *parts_before})
+            differs = [name for name in names if parts.get(name) != parts_before.get(name)]
+            yield Violation("P10", f"{key}: two snapshots differ in {differs or 'something'}")
+
+
+def _first_rises(evidence: Evidence) -> Iterator[Violation]:
+    highest: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
+    for call in evidence.answered("GetSnapshot"):
+        key, first = (call["tenant"], call["said"]["thread_id"]), call["said"].get("first", 0)
+        known = highest[key]
+        if any(first < each for at, each in known if at < call["began"]):
+            yield Violation("P3", f"{key} is said to begin at {first}, and began later before")
+        if not known or first > known[-1][1]:
+            known.append((call["at"], first))
 
 
 def p10_stored(evidence: Evidence) -> Iterator[Violation]:
