@@ -93,6 +93,12 @@ class Motion(Generic[K]):
                     task.cancel()
                 await asyncio.wait(under_way.tasks)
 
+    @property
+    def room(self) -> int:
+        """How much more can be looked at now. When none was left, a sweep follows as soon as half is free again."""
+        busy = len(self._under_way.busy) if self._under_way is not None else 0
+        return max(0, self._settings.at_once - busy)
+
     def ring(self, key: K) -> None:
         """Have something looked at: now, or once more if it is being looked at."""
         under_way = self._under_way
@@ -147,6 +153,8 @@ class Motion(Generic[K]):
         finally:
             under_way.busy.discard(key)
             under_way.again.discard(key)
+            if len(under_way.busy) == self._settings.at_once // 2:
+                self._wake.set()
 
     async def _sweep(self) -> None:
         most = self._settings.sweep_every.total_seconds()

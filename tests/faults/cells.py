@@ -140,7 +140,7 @@ def _with_broker(store: str, nodes: int) -> Iterator[Cell]:
 def _with_spawn(bus: Cell) -> Iterator[Cell]:
     """A thousand children, with the spawn service in a process of its own and within `heddle up`."""
     shows = ("children", "parents_told", "too_deep", "too_wide", "too_dear", "cancels", "takeovers")
-    spawn = replace(bus, name="spawn", how=spawn_breaking.break_delegation, told="16", times=64, bustles=False)
+    spawn = replace(bus, name="spawn", how=spawn_breaking.break_delegation, told="20", times=64, bustles=False)
     alone = (("PROGRAM", programs.SERVE_RUNTIME),)
     yield replace(spawn, quick=5 if bus.store == SQLITE else 0, shows=(*shows, "spawn_killed"), settings=alone)
     composed = (("PROGRAM", programs.UP), *spawn_breaking.SWEEP)

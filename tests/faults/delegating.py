@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -15,14 +15,24 @@ from heddle.runtime.v1.agent_service_pb2 import CreateAgentRequest
 from heddle.runtime.v1.input_pb2 import InputAnswer, InputKind, InputState
 from heddle.runtime.v1.input_service_pb2 import ListInputsRequest
 from heddle.runtime.v1.run_pb2 import RunState
-from heddle.runtime.v1.run_service_pb2 import ListRunsRequest
+from heddle.runtime.v1.run_service_pb2 import GetRunRequest, ListRunsRequest
 from heddle.runtime.v1.tool_provider_service_pb2 import CreateToolProviderRequest
 from heddle.runtime.v1.turn_pb2 import AgentReference, Limits, Turn
 from heddle.spawn.v1alpha1 import spawn_group_pb2, spawn_pb2
 from heddle.spawn.v1alpha1 import spawn_service_pb2 as pb
 from heddle.spawn.v1alpha1.spawn_service_pb2_grpc import SpawnServiceStub
 from tests.faults.clients import Client
-from tests.faults.delegation_tasks import AGENTS, HANDS, LEAD, Task, asking_task, lead_task, leaf_text, slow_text
+from tests.faults.delegation_tasks import (
+    AGENTS,
+    HANDS,
+    LEAD,
+    Task,
+    asking_task,
+    chain_task,
+    lead_task,
+    leaf_text,
+    slow_text,
+)
 from tests.faults.spawn_clients import SpawnClient, spawn_stub
 from tests.faults.workload import TENANTS
 from tests.faults.world import World
@@ -41,6 +51,8 @@ _ACTORS = 8
 _CROWDED_EVERY = 6
 """Times that a client gives children to a run until it gives too many."""
 _CHILDREN_BEGIN_WITHIN = 0.6
+_CHAINS_END_WITHIN = 8.0
+"""Seconds."""
 _TOO_MANY, _SLOW_TOKENS = (5, 4, 3), 30
 """Children in groups that are given to one parent by a client that does not count, and the slice of each."""
 
@@ -105,11 +117,17 @@ class Delegators:
                 self._stopped = True
 
     async def overreach(self) -> None:
-        """Give too many children to a run of each tenant, and cancel one of them: whatever else happens, that did."""
+        """Ask for too deep and for too many children, and cancel some: whatever else happens, that did."""
+        deep = {tenant: await self._turn(tenant, chain_task(self._id(), self._random)) for tenant in TENANTS}
         async with asyncio.TaskGroup() as both:
             for place, tenant in enumerate(TENANTS):
                 parent = await self._turn(tenant, asking_task(self._id()))
                 both.create_task(self._crowd(tenant, parent, cancels=place == 0))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CHAINS_END_WITHIN):
+                while deep:
+                    await asyncio.sleep(_LOOKED_EVERY)
+                    deep = {each: run_id for each, run_id in deep.items() if not await self._is_over(each, run_id)}
 
     async def asked_for(self, children: int, seconds: float) -> None:
         """Wait until so many children were asked for in all, or for so long."""
@@ -133,6 +151,10 @@ class Delegators:
             if left:
                 await asyncio.sleep(_LOOKED_EVERY)
         self._journal.write("delegation_settled", seconds=time.monotonic() - began, left=left)
+
+    async def _is_over(self, tenant: str, run_id: str) -> bool:
+        told = await self._clients[tenant].call(0, "runs", "GetRun", GetRunRequest(run_id=run_id))
+        return told.ok and told.response.run.state not in _OPEN_RUNS
 
     async def _left(self, tenant: str) -> list[str]:
         """Runs and children that are open, or that nobody can tell of."""

@@ -44,6 +44,14 @@ def asking_task(marker: str) -> Task:
     return Task(f"{marker} plan=ask_user/say words=4", 0, 500, waits=True)
 
 
+def chain_task(marker: str, random: Random) -> Task:
+    """Each delegates to the next one below; the last but one stands too deep for that, and hears so."""
+    text = leaf_text(f"{marker}-5", random)
+    for depth, agent in reversed(list(enumerate(LINE))):
+        text = _delegating(f"{marker}-{depth}", ("spawn_agent", {"agent": agent, "task": text}))
+    return Task(text, len(LINE) - 1, 900)
+
+
 def lead_task(marker: str, random: Random, number: int) -> Task:
     """One of the ways to delegate: first each of them once, then any."""
     ways, weights = zip(*_WAYS, strict=True)
@@ -71,14 +79,6 @@ def _stages(marker: str, random: Random) -> Task:
     stages = [_children(f"{marker}-{number}", random, 2) for number in range(2)]
     group = {"stages": stages, "stop_on_failure": random.random() < 0.5}
     return Task(_delegating(marker, ("spawn_group", group)), 4, 600)
-
-
-def _chain(marker: str, random: Random) -> Task:
-    """Each delegates to the next one below; the last but one stands too deep for that, and hears so."""
-    text = leaf_text(f"{marker}-5", random)
-    for depth, agent in reversed(list(enumerate(LINE))):
-        text = _delegating(f"{marker}-{depth}", ("spawn_agent", {"agent": agent, "task": text}))
-    return Task(text, len(LINE) - 1, 900)
 
 
 def _wide(marker: str, random: Random) -> Task:
@@ -109,7 +109,7 @@ def _asking(marker: str, _: Random) -> Task:
 
 _WAYS: tuple[tuple[Callable[[str, Random], Task], int], ...] = (
     (_asking, 6),
-    (_chain, 2),
+    (chain_task, 2),
     (_wide, 1),
     (_greedy, 3),
     (_over_ask, 1),

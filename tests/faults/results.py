@@ -100,6 +100,8 @@ def demands(reports: Sequence[Report], judged: Sequence[dict[str, Any]]) -> list
         Demand("answers to a commit cut", 20, broken["commit_answer_cut"]),
         Demand("disk full, then grown", 10, broken["disk_full"]),
         Demand("runtimes killed at their n-th sync", 20, broken["sync_killed"]),
+        Demand("children of the spawn service, on either store", 4_000, _sum(reports, "children")),
+        Demand("spawn services killed in a process of their own", 100, _sum(reports, "spawn_killed")),
         Demand("planted faults caught", 15, sum(each["outcome"] == "caught" for each in judged)),
         Demand("planted faults that were seen, in percent", 100, _percent_caught(judged)),
     ]
@@ -111,6 +113,10 @@ def write(
     """Leave everything as JSON."""
     written = {"runs": list(plans), "cells": [as_dict(report) for report in reports], "mutants": list(judged)}
     path.write_text(json.dumps(written, indent=1) + "\n")
+
+
+def _sum(reports: Sequence[Report], count: str) -> int:
+    return sum(report.counts.get(count, 0) for report in reports)
 
 
 def _points(store: str, reports: Sequence[Report]) -> dict[str, int]:

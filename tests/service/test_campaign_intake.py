@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -279,3 +279,36 @@ async def test_a_taken_address_and_a_bad_secret_stop_the_start() -> None:
     with pytest.raises(CannotServe, match="whsec_"):
         async with intake(settings, campaigns.report, cast(Forgetting, None), SystemClock(), None, None):
             pass
+
+
+class Following:
+    """A stream that has nothing to say, and whose connection breaks while it is cleaned up."""
+
+    def __init__(self) -> None:
+        self.followed = asyncio.Event()
+
+    def follow(self, subjects: Sequence[str], *, after: StreamPosition | None) -> "Following":
+        return self
+
+    async def __aenter__(self) -> "Following":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        raise ConnectionResetError("gone")
+
+    def __aiter__(self) -> "Following":
+        return self
+
+    async def __anext__(self) -> StoredMessage:
+        self.followed.set()
+        await asyncio.Event().wait()
+        raise StopAsyncIteration
+
+
+async def test_a_way_in_whose_clean_up_fails_keeps_nobody_from_stopping() -> None:
+    bus = Following()
+    settings = IntakeSettings(None, {})
+    async with asyncio.timeout(SOON):
+        opened = intake(settings, Campaigns().report, cast(Forgetting, None), SystemClock(), None, cast(Bus, bus))
+        async with opened:
+            await bus.followed.wait()

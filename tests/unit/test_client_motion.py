@@ -79,6 +79,20 @@ async def test_no_more_are_looked_at_side_by_side_than_allowed() -> None:
         assert await looks.seen() == "b"
 
 
+async def test_room_is_told_and_a_sweep_comes_when_half_of_it_is_free_again() -> None:
+    looks = Looks(held={key: asyncio.Event() for key in "abcd"})
+    async with looks.moving(MotionSettings(timedelta(hours=1), at_once=4)) as motion:
+        assert motion.room == 4
+        for key in "abcd":
+            motion.ring(key)
+            assert await looks.seen() == key
+        assert motion.room == 0
+        looks.held["a"].set()
+        looks.held["b"].set()
+        await looks.swept()
+        assert motion.room == 2
+
+
 async def test_one_that_cannot_be_looked_at_stops_nobody() -> None:
     looks = Looks(failures=[ServiceUnreachable("the runtime", "gone"), ValueError("broken")])
     async with looks.moving() as motion:

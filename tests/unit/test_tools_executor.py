@@ -54,10 +54,12 @@ async def perform(
     grace: timedelta = timedelta(seconds=2),
     reported: list[ToolProgress] | None = None,
     stop: Stop | None = None,
+    sent_before: bool = False,
 ) -> Outcome:
     executor = Executor(clock=SystemClock(), grace=grace)
     report = (reported if reported is not None else []).append
-    return await executor.perform(provider, invocation_of(spec, within=within), report=report, stop=stop or Stop())
+    invocation = invocation_of(spec, within=within)
+    return await executor.perform(provider, invocation, report=report, stop=stop or Stop(), sent_before=sent_before)
 
 
 async def test_a_result_is_returned_and_progress_reported_on_the_way() -> None:
@@ -262,6 +264,12 @@ async def test_an_idempotent_call_that_broke_off_is_sent_again_with_the_same_key
     assert await perform(provider, REPEATABLE) == Replied(DONE)
     assert len(provider.calls) == 3
     assert {each.idempotency_key for each in provider.calls} == {"key_1"}
+
+
+async def test_an_idempotent_call_that_an_earlier_owner_sent_is_sent_until_it_is_answered() -> None:
+    provider = BreakingProvider(*[fault(ToolFaultKind.NOT_SENT)] * 2)
+    assert await perform(provider, REPEATABLE, sent_before=True) == Replied(DONE)
+    assert len(provider.calls) == 3
 
 
 async def test_an_idempotent_call_that_is_never_answered_stays_in_doubt() -> None:

@@ -121,7 +121,10 @@ class Forgetting:
                 pause = min(_AGAIN, self._every)
                 _log.warning("memories could not be looked at", reason=error.reason, problem=str(error))
             except Exception:
-                # A round that ends for ever would keep what must be forgotten.
+                # A round that ends for ever would keep what must be forgotten, but for one that was told to end.
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    return
                 pause = min(_AGAIN, self._every)
                 _log.exception("the round over memories failed")
             await asyncio.sleep(min(_AGAIN, pause).total_seconds())

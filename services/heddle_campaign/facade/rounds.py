@@ -128,14 +128,18 @@ class Rounds:
         settings = self._settings
         lease = self._work.lease
         settled = await self._store.settle(settle, _BATCH, settings.settle_again)
-        claimed = await self._store.claim(self._worker, _BATCH, settings.bounds, lease)
-        taken = await self._store.take(self._worker, _BATCH, lease)
+        # No more than is looked at at once: what waits here would be kept from workers that have time for it.
+        room = min(_BATCH, self._motion.room)
+        claimed = await self._store.claim(self._worker, room, settings.bounds, lease)
+        room -= len(claimed.cycles)
+        taken = await self._store.take(self._worker, room, lease)
         self._ahead = taken.now - self._clock.now()
         for cycle in (*claimed.cycles, *taken.cycles):
             self.ring_cycle(cycle.key.tenant, cycle.cycle_id)
         if max(len(settled.campaigns), len(claimed.cycles), len(taken.cycles)) >= _BATCH:
             return SHORTEST
-        moments = [each.next_at for each in (settled, claimed, taken) if each.next_at is not None]
+        asked = (settled, claimed, taken) if room > len(taken.cycles) else (settled,)
+        moments = [each.next_at for each in asked if each.next_at is not None]
         if not moments:
             return settings.motion.sweep_every.total_seconds()
         return (min(moments) - taken.now) / MICROS_PER_SECOND

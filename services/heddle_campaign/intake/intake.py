@@ -85,5 +85,8 @@ async def _keep_up(work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception:  # a way in that has ended would never take anything again, nor say so
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                return  # what was cleaned up on the way out has failed, which is no reason to stay
             _log.exception("a way in is opened again after an unexpected fault")
         await asyncio.sleep(_AGAIN_SECONDS)

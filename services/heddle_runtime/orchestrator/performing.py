@@ -121,7 +121,13 @@ class Performing:
         reports = _Reports(self.journal, ready)
         invocation = self._invocation(run, ready, seconds)
         self.lease.require(claim)
-        outcome = await self.executor.perform(provider, invocation, report=reports.note, stop=stop)
+        outcome = await self.executor.perform(
+            provider,
+            invocation,
+            report=reports.note,
+            stop=stop,
+            sent_before=run.calls[ready.call.call_id].dispatches > 1,
+        )
         failpoint("tool_done")
         await reports.finish()
         return self._facts(run, ready, outcome, invocation)

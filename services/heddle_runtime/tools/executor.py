@@ -38,17 +38,24 @@ class Executor:
         self._stragglers: set[asyncio.Task[None]] = set()
 
     async def perform(
-        self, provider: ToolProvider, invocation: ToolInvocation, *, report: Report, stop: Stop
+        self,
+        provider: ToolProvider,
+        invocation: ToolInvocation,
+        *,
+        report: Report,
+        stop: Stop,
+        sent_before: bool = False,
     ) -> Outcome:
         """Send the call, report its progress, and say how it came out.
 
         A call of an idempotent tool that broke off is sent again with the same key, until it is answered (P8): a
-        provider that was restarted in the middle is no doubt to ask a person about.
+        provider that was restarted in the middle is no doubt to ask a person about. The same holds where it was
+        `sent_before`, by an owner that is gone: then it is not enough that it cannot be reached now.
 
         Ends at the invocation's deadline, or the tool's own if that is sooner, or when `stop` is set; the tool is then
         told, and given 2 s. Raises nothing but CancelledError, after telling the tool in the same way.
         """
-        doubt: InDoubt | None = None
+        doubt: InDoubt | None = InDoubt("an earlier owner sent it, and nobody heard the end") if sent_before else None
         pause = FIRST_PAUSE.total_seconds()
         while True:
             outcome, fault = await self._perform_once(provider, invocation, report=report, stop=stop)

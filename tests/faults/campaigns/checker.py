@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from tests.faults.campaigns.rows import (
+    ACTIVE,
     BACKFILL,
     CANCELLED,
     COMPLETED,
@@ -19,6 +20,7 @@ from tests.faults.campaigns.rows import (
     FAILED,
     MISSED,
     PAUSED,
+    PAUSED_STATE,
     RUN_CANCELLED,
     RUN_COMPLETED,
     RUN_FAILED,
@@ -188,14 +190,14 @@ def backfilled_once(story: Story) -> Iterator[str]:
 
 
 def nothing_open(evidence: Evidence) -> Iterator[str]:
-    """Every cycle, turn and run has ended, and so has every campaign, whose schedule is over."""
+    """Every cycle, turn and run has ended, and so has every campaign that was activated: its schedule is over."""
     for cycle in evidence.cycles:
         if cycle.state in (DUE, RUNNING):
             yield f"{cycle.cycle_id} is open"
         elif any(turn.state in (DUE, RUNNING) for turn in cycle.turns):
             yield f"{cycle.cycle_id} has ended, and a turn of it has not"
     yield from (f"{run.run_id} is open" for run in evidence.runs if run.state not in _ENDED)
-    yield from (f"{name} has not ended" for name, state in evidence.states.items() if state != 4)
+    yield from (f"{name} has not ended" for name, state in evidence.states.items() if state in (ACTIVE, PAUSED_STATE))
 
 
 def one_run_an_attempt(evidence: Evidence) -> Iterator[str]:

@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from heddle.campaign.v1alpha1 import campaign_pb2, schedule_pb2
 from heddle.campaign.v1alpha1 import campaign_service_pb2 as pb
 from heddle.campaign.v1alpha1 import cycle_request_pb2 as cycle_pb
+from heddle_core.errors import InvalidField
 from heddle_core.faults import HeddleError
 from tests.faults.campaigns import rows
 from tests.faults.campaigns.plan import MINUTE, SECOND, Member, Options, plan, quiet_at
@@ -63,14 +64,21 @@ class _Crowd:
     async def _own(self, member: Member) -> None:
         async with self._makers:
             campaign_id = await self._make(member)
+        if campaign_id is None:
+            return
         if member.past:
             await self._backfill(campaign_id, self._zero + member.start, _now() - SECOND)
         if member.pause is not None:
             await self._pause(campaign_id, member)
 
-    async def _make(self, member: Member) -> str:
+    async def _make(self, member: Member) -> str | None:
+        """The id of the new campaign, once it is ACTIVE; None where its times had passed before it could be made."""
         request = pb.CreateCampaignRequest(request_id=new_id(), campaign=_campaign(member, self._zero))
-        campaign_id = (await self._served.call("CreateCampaign", request)).campaign.campaign_id
+        try:
+            campaign_id = (await self._served.call("CreateCampaign", request)).campaign.campaign_id
+        except InvalidField as error:
+            self._served.journal.write("refused", what="made", name=member.name, why=str(error))
+            return None
         self._served.journal.write(
             "made",
             campaign=campaign_id,
@@ -84,8 +92,8 @@ class _Crowd:
             pace=member.pace,
             overlap=member.overlap,
         )
-        await self._tell("activated", "ActivateCampaign", pb.ActivateCampaignRequest(campaign_id=campaign_id))
-        return campaign_id
+        request = pb.ActivateCampaignRequest(campaign_id=campaign_id)
+        return campaign_id if await self._tell("activated", "ActivateCampaign", request) else None
 
     async def _pause(self, campaign_id: str, member: Member) -> None:
         assert member.pause is not None
