@@ -276,6 +276,19 @@ async def test_the_next_owner_is_asked_after_a_takeover(world: World) -> None:
     await screen.until("here")
 
 
+async def test_words_that_are_got_again_replace_those_that_were_shown(world: World) -> None:
+    writing = world.write()
+    writing.add(Channel.TEXT, "one ")
+    screen = world.watch()
+    world.words.wake(KEY)
+    await screen.until("one ")
+    world.words.lost_sight(KEY)
+    await world.send(delta("one "))  # was on its way
+    writing.add(Channel.TEXT, "two")
+    world.words.wake(KEY)
+    await screen.until("one two")
+
+
 async def test_words_of_a_run_that_was_taken_over_here_are_not_shown_again_when_they_come_back(world: World) -> None:
     world.write().add(Channel.TEXT, "first ")
     screen = world.watch()

@@ -13,7 +13,7 @@ from datetime import timedelta
 from heddle_bus import subjects
 from heddle_bus.port import Bus, Message, Subscription
 from heddle_core.faults import HeddleError
-from heddle_core.ids import WorkerId
+from heddle_core.ids import MessageId, WorkerId
 from heddle_core.log_lines import LogLines
 from heddle_runtime.replicas.doorbells import lines_of
 from heddle_runtime.replicas.ports import DecodeWords, ReplicaStore
@@ -40,6 +40,8 @@ class _Mirror:
     task: "asyncio.Task[None] | None" = None
     again: asyncio.Event = field(default_factory=asyncio.Event)
     writing: Writing | None = None
+    given_up: MessageId = MessageId("")
+    """The message of the words that were shown last and given up: they must not be shown as if they were new."""
 
 
 class Words:
@@ -175,10 +177,12 @@ class Words:
         """Show words that continue what is shown; False: there is a hole before them."""
         writing = mirror.writing
         if writing is None or writing.message_id != delta.message_id:
-            if delta.offset:
-                return False
+            again = mirror.given_up == delta.message_id
+            if delta.offset or (again and not delta.reset):
+                return False  # where some were shown, only the owner's whole text so far may replace them
             self._end(key, mirror)
-            writing = Writing(delta.run_id, delta.step_id, delta.attempt, delta.message_id, delta.after_sequence)
+            begun = (delta.run_id, delta.step_id, delta.attempt, delta.message_id, delta.after_sequence)
+            writing = Writing(*begun, replaces=again)
             mirror.writing = writing
             self._followers.write_begins(*key, writing)
         known = writing.end(delta.channel, delta.call_id) - delta.offset
@@ -201,6 +205,8 @@ class Words:
         """Whoever comes from now on finds the message in the log, or nowhere."""
         if mirror.writing is not None and self._followers.writing(*key) is mirror.writing:
             self._followers.write_ends(*key)
+        if mirror.writing is not None:
+            mirror.given_up = mirror.writing.message_id
         mirror.writing = None
 
 

@@ -72,6 +72,8 @@ class Writing:
     message_id: MessageId
     after_sequence: int = 0
     """Last fact of the thread that was committed before it began."""
+    replaces: bool = False
+    """Whether its first words on each channel replace what readers were shown of it by a writing that was given up."""
     characters: int = 0
     """Of all pieces."""
     _listening: list[Reader] = field(default_factory=list[Reader])
@@ -118,7 +120,9 @@ class Writing:
         for (channel, call_id), group in groupby(self._pieces[first:end], key=itemgetter(0, 1)):
             pieces = list(group)
             text = pieces[0][3] if len(pieces) == 1 else "".join(text for _, _, _, text in pieces)
-            deltas.append(self._delta(channel, call_id, pieces[0][2], text, self.after_sequence))
+            offset = pieces[0][2]
+            reset = self.replaces and offset == 0
+            deltas.append(self._delta(channel, call_id, offset, text, self.after_sequence, reset=reset))
         return deltas
 
     def so_far(self, after_sequence: int) -> list[Delta]:
