@@ -40,8 +40,9 @@ test: setup ## Run every test but the fault injection; TESTS=tests/unit runs som
 check: setup lint type arch contract house ## Check all that can be checked without starting anything, and the unit tests
 	@$(VENV)/python -m pytest -n $(WORKERS) --maxprocesses 8 tests/unit
 
-check-full: ## Run what CI runs, in its order, and what takes longer: every schedule against every change of a clock
+check-full: ## Run what CI runs, in its order, and what takes longer: 2,000 bad requests an RPC, every change of a clock
 	@.ci/run
+	@HEDDLE_BAD_INPUT_CASES=2000 HEDDLE_SERVICES_BAD_INPUT_CASES=2000 $(MAKE) test TESTS="tests/system/test_runtime_bad_input.py tests/system/test_services_bad_input.py"
 	@$(MAKE) schedules
 
 proto: setup ## Generate libs/heddle and all other made files from their sources

@@ -53,7 +53,9 @@ class Family:
         """The run once it is over; what it waits for is answered by others."""
         try:
             async with asyncio.timeout(seconds):
-                watched = self.house.stubs.runs.WatchRun(WatchRunRequest(run_id=run_id, end_on_waiting=False))
+                watched = self.house.stubs.runs.WatchRun(
+                    WatchRunRequest(run_id=run_id, end_on_waiting=False), wait_for_ready=True
+                )
                 async for _ in watched:
                     pass
         except TimeoutError:

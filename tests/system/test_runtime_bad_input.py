@@ -33,7 +33,7 @@ from tests.kit.property_scenario import scenario, turn
 from tests.kit.tool_servers import ToolServer, read_only, result, says
 
 SEED = int(os.environ.get("HEDDLE_BAD_INPUT_SEED") or secrets.randbits(32))
-CASES = int(os.environ.get("HEDDLE_BAD_INPUT_CASES", "2000"))
+CASES = int(os.environ.get("HEDDLE_BAD_INPUT_CASES", "500"))
 
 SCOPES = ("runtime.run", "runtime.read", "runtime.manage", "act_as")
 

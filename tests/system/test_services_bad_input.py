@@ -33,7 +33,7 @@ from tests.kit.bad_input_world import World
 from tests.kit.property_scenario import scenario
 
 SEED = int(os.environ.get("HEDDLE_BAD_INPUT_SEED") or secrets.randbits(32))
-CASES = int(os.environ.get("HEDDLE_SERVICES_BAD_INPUT_CASES", "250"))
+CASES = int(os.environ.get("HEDDLE_SERVICES_BAD_INPUT_CASES", "150"))
 
 SCOPES = ("runtime.run", "runtime.read", "act_as")
 AT_ONCE = 6
@@ -83,6 +83,7 @@ async def serving(folder: Path, kind: str) -> AsyncGenerator[Service]:
         if kind == "campaign":
             address = (await stack.enter_async_context(running_campaign(CampaignServiceSettings(**given)))).address
         else:
+            given["assets"] = dict.fromkeys(("image", "video", "audio", "text"), "general")
             address = (await stack.enter_async_context(running_spawn(SpawnSettings(**given)))).address
         options = (("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options))

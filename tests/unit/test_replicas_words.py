@@ -276,6 +276,17 @@ async def test_the_next_owner_is_asked_after_a_takeover(world: World) -> None:
     await screen.until("here")
 
 
+async def test_the_first_words_of_another_replica_replace_what_a_reader_saw_elsewhere(world: World) -> None:
+    world.write().add(Channel.TEXT, "one ")
+    screen = world.watch()
+    screen.shown["msg_1", Channel.TEXT, ""] = b"one "
+    world.words.wake(KEY)
+    async with asyncio.timeout(10):
+        await screen.follower.doorbell.wait()
+    screen.take()
+    assert screen.text() == "one "
+
+
 async def test_words_that_are_got_again_replace_those_that_were_shown(world: World) -> None:
     writing = world.write()
     writing.add(Channel.TEXT, "one ")

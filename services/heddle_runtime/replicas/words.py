@@ -182,7 +182,7 @@ class Words:
                 return False  # where some were shown, only the owner's whole text so far may replace them
             self._end(key, mirror)
             begun = (delta.run_id, delta.step_id, delta.attempt, delta.message_id, delta.after_sequence)
-            writing = Writing(*begun, replaces=again)
+            writing = Writing(*begun, replaces=True)  # a reader may have been shown them at another replica
             mirror.writing = writing
             self._followers.write_begins(*key, writing)
         known = writing.end(delta.channel, delta.call_id) - delta.offset

@@ -73,7 +73,7 @@ class Writing:
     after_sequence: int = 0
     """Last fact of the thread that was committed before it began."""
     replaces: bool = False
-    """Whether its first words on each channel replace what readers were shown of it by a writing that was given up."""
+    """Whether its first words on each channel replace what readers were shown of it before, here or elsewhere."""
     characters: int = 0
     """Of all pieces."""
     _listening: list[Reader] = field(default_factory=list[Reader])
