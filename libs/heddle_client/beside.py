@@ -1,7 +1,8 @@
 """What every service beside the runtime is set up and served with: where, by whose leave, on which database and bus."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +11,13 @@ from pydantic import Field, SecretStr, field_serializer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from heddle_bus.endpoint import FindEndpoint, endpoint_finder
-from heddle_client.door import DoorSettings
+from heddle_client.door import DoorSettings, RuntimeDoor
 from heddle_client.motion import MotionSettings
 from heddle_core.clock import Clock
 from heddle_core.ids import TimeOrderedIds
+from heddle_database.migrations import Migrations
+from heddle_database.opening import open_database
+from heddle_database.port import Database
 from heddle_grpc.drain import Drain
 from heddle_grpc.routes import Service
 from heddle_grpc.server import Server
@@ -78,6 +82,32 @@ class BesideSettings(BaseSettings):
         """Where the broker is, by `nats` or `nats_endpoint`; None: there is none."""
         token = self.nats_token.get_secret_value() if self.nats_token else ""
         return endpoint_finder(self.nats, token, self.nats_endpoint)
+
+
+@asynccontextmanager
+async def opened(
+    settings: BesideSettings, migrations: Migrations, clock: Clock, runtime_address: Callable[[], str] | None
+) -> AsyncGenerator[tuple[Database, RuntimeDoor]]:
+    """The service's database, and its way into the runtime, which is used when it is first needed.
+
+    `runtime_address` is asked then, instead of the settings: within one process, the port is known only once it is
+    bound.
+
+    Raises:
+        IllegalTransition, StoreUnavailable: see `heddle_database.opening`.
+    """
+    database = await open_database(
+        migrations,
+        file=settings.data_dir / f"{migrations.service}.db",
+        address=settings.database,
+        patience=settings.database_patience,
+        clock=clock,
+    )
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(database.close)
+        door = RuntimeDoor(settings.runtime, runtime_address)
+        closing.push_async_callback(door.close)
+        yield database, door
 
 
 def server_of(

@@ -1,6 +1,7 @@
 """Which database a service has: a file in its data folder, or a PostgreSQL that processes share."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,14 +37,13 @@ async def open_database(
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
         database = await SqliteDatabase.open(file, clock=clock)
-    try:
+    async with AsyncExitStack() as undoing:
+        undoing.push_async_callback(database.close)
         if address:
             await migrate(database, migrations)
         else:
             await make_tables(database, migrations, migrations.folder / "sqlite.sql")
-    except BaseException:
-        await database.close()
-        raise
+        undoing.pop_all()
     return database
 
 

@@ -86,7 +86,7 @@ class PostgresDriver:
         self._watch.cancel()
         try:
             await self._connection.close(timeout=2)
-        except Exception:
+        except Exception:  # however the goodbye fails, the connection must not stay
             self._connection.terminate()
 
     async def _prepare(self, query: str) -> Any:

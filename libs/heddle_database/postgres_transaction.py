@@ -225,7 +225,7 @@ def begun(
         transaction = PostgresTransaction(driver, clock, writing=writing)
         try:
             transaction.begin(opening)
-        except Exception:
+        except Exception:  # a lost connection is told in many ways; what was none comes out the second time
             link.drop()
             if last:
                 raise

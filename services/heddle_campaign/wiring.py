@@ -27,14 +27,12 @@ from heddle_campaign.rules.queue import Bounds, Rate
 from heddle_campaign.settings import CampaignServiceSettings
 from heddle_campaign.store.memories import Memories
 from heddle_campaign.store.store import Store
-from heddle_client.beside import server_of
-from heddle_client.door import RuntimeDoor
+from heddle_client.beside import opened, server_of
 from heddle_client.runs import prepare
 from heddle_core.changes import Changes
 from heddle_core.clock import Clock, SystemClock
 from heddle_core.ids import TenantId, TimeOrderedIds
 from heddle_database.migrations import Migrations
-from heddle_database.opening import open_database
 from heddle_grpc import tool_calls
 from heddle_grpc.companions import Companion, OpenCompanion
 from heddle_grpc.drain import Drain
@@ -105,19 +103,11 @@ async def campaign_parts(
     bound.
 
     Raises:
-        IllegalTransition, StoreUnavailable: see `heddle_database.opening`.
+        IllegalTransition, StoreUnavailable: see `heddle_client.beside.opened`.
     """
     async with AsyncExitStack() as stack:
-        database = await open_database(
-            MIGRATIONS,
-            file=settings.data_dir / "campaign.db",
-            address=settings.database,
-            patience=settings.database_patience,
-            clock=clock,
-        )
-        stack.push_async_callback(database.close)
-        door = RuntimeDoor(settings.runtime, runtime_address)
-        stack.push_async_callback(door.close)
+        open_parts = opened(settings, MIGRATIONS, clock, runtime_address)
+        database, door = await stack.enter_async_context(open_parts)
         changes, ids = Changes(), TimeOrderedIds(clock)
         store, memories = Store(database, changes), Memories(database, changes)
         remembering = Remembering(door.runs_of, memories)
@@ -167,7 +157,7 @@ def campaign_companion(settings: CampaignServiceSettings, bundled_nats: FindEndp
     """The campaign service for the port of the runtime that it uses; its tools are those of the provider `campaign`."""
 
     @asynccontextmanager
-    async def opened(drain: Drain, address: Callable[[], str]) -> AsyncGenerator[Companion]:
+    async def companion(drain: Drain, address: Callable[[], str]) -> AsyncGenerator[Companion]:
         async with campaign_parts(settings, SystemClock(), drain, address, bundled_nats) as parts:
 
             @asynccontextmanager
@@ -177,7 +167,7 @@ def campaign_companion(settings: CampaignServiceSettings, bundled_nats: FindEndp
 
             yield Companion(parts.services, serving, tool_provider="campaign")
 
-    return opened
+    return companion
 
 
 def _round_settings(settings: CampaignServiceSettings) -> RoundSettings:

@@ -9,13 +9,11 @@ from heddle_bus.endpoint import FindEndpoint
 from heddle_bus.events import DELETED
 from heddle_bus.jetstream import JetStreamBus
 from heddle_bus.thread_bells import ringing
-from heddle_client.beside import server_of
-from heddle_client.door import RuntimeDoor
+from heddle_client.beside import opened, server_of
 from heddle_client.runs import prepare
 from heddle_core.changes import Changes
 from heddle_core.clock import Clock, SystemClock
 from heddle_database.migrations import Migrations
-from heddle_database.opening import open_database
 from heddle_grpc import tool_calls
 from heddle_grpc.companions import Companion, OpenCompanion
 from heddle_grpc.drain import Drain
@@ -93,19 +91,11 @@ async def spawn_parts(
     `runtime_address` is asked then: within one process, the port is known only once it is bound.
 
     Raises:
-        IllegalTransition, StoreUnavailable: see `heddle_database.opening`.
+        IllegalTransition, StoreUnavailable: see `heddle_client.beside.opened`.
     """
     async with AsyncExitStack() as stack:
-        database = await open_database(
-            MIGRATIONS,
-            file=settings.data_dir / "spawn.db",
-            address=settings.database,
-            patience=settings.database_patience,
-            clock=clock,
-        )
-        stack.push_async_callback(database.close)
-        door = RuntimeDoor(settings.runtime, runtime_address)
-        stack.push_async_callback(door.close)
+        open_parts = opened(settings, MIGRATIONS, clock, runtime_address)
+        database, door = await stack.enter_async_context(open_parts)
         changes = Changes()
         store = Store(database, settings.sweep_every, changes)
         agenda = Agenda(clock, settings.sweep_every)
@@ -137,8 +127,8 @@ def spawn_companion(settings: SpawnSettings, bundled_nats: FindEndpoint | None =
     """The spawn service for the port of the runtime that it uses; its tools are those of the provider `spawn`."""
 
     @asynccontextmanager
-    async def opened(drain: Drain, address: Callable[[], str]) -> AsyncGenerator[Companion]:
+    async def companion(drain: Drain, address: Callable[[], str]) -> AsyncGenerator[Companion]:
         async with spawn_parts(settings, SystemClock(), drain, address, bundled_nats) as parts:
             yield Companion(parts.services, parts.rounds.serving, tool_provider="spawn")
 
-    return opened
+    return companion
