@@ -61,82 +61,26 @@ def activate(
     now: Annotated[bool, typer.Option("--now", help="Start a first cycle at once, beside the schedule.")] = False,
 ) -> None:
     """Begin: from now on the times of a draft fall due."""
-    from heddle.campaign.v1alpha1.campaign_service_pb2 import ActivateCampaignRequest
-    from heddle_cli.display.campaigns import campaign_sheet
-    from heddle_cli.named_campaigns import campaign_id_of, campaigns_of
-    from heddle_cli.session import Session, perform
-
-    async def move(session: Session) -> None:
-        request = ActivateCampaignRequest(
-            request_id=session.new_request_id(),
-            campaign_id=await campaign_id_of(session, campaign),
-            start_now=now,
-        )
-        found = (await campaigns_of(session).ActivateCampaign(request)).campaign
-        session.screen.result(found, lambda: campaign_sheet(found))
-
-    perform(context, move)
+    _move(context, campaign, "ActivateCampaign", start_now=now)
 
 
 def pause(
     context: typer.Context, campaign: CampaignArgument, note: NoteOption = "", cancel_cycles: CancelOption = False
 ) -> None:
     """Let nothing be due until it is resumed; cycles at work go on."""
-    from heddle.campaign.v1alpha1.campaign_service_pb2 import PauseCampaignRequest
-    from heddle_cli.display.campaigns import campaign_sheet
-    from heddle_cli.named_campaigns import campaign_id_of, campaigns_of
-    from heddle_cli.session import Session, perform
-
-    async def move(session: Session) -> None:
-        request = PauseCampaignRequest(
-            request_id=session.new_request_id(),
-            campaign_id=await campaign_id_of(session, campaign),
-            note=note,
-            cancel_cycles=cancel_cycles,
-        )
-        found = (await campaigns_of(session).PauseCampaign(request)).campaign
-        session.screen.result(found, lambda: campaign_sheet(found))
-
-    perform(context, move)
+    _move(context, campaign, "PauseCampaign", note=note, cancel_cycles=cancel_cycles)
 
 
 def resume(context: typer.Context, campaign: CampaignArgument, note: NoteOption = "") -> None:
     """Go on after a pause. Times that passed meanwhile stay paused: `backfill` fires them."""
-    from heddle.campaign.v1alpha1.campaign_service_pb2 import ResumeCampaignRequest
-    from heddle_cli.display.campaigns import campaign_sheet
-    from heddle_cli.named_campaigns import campaign_id_of, campaigns_of
-    from heddle_cli.session import Session, perform
-
-    async def move(session: Session) -> None:
-        request = ResumeCampaignRequest(
-            request_id=session.new_request_id(), campaign_id=await campaign_id_of(session, campaign), note=note
-        )
-        found = (await campaigns_of(session).ResumeCampaign(request)).campaign
-        session.screen.result(found, lambda: campaign_sheet(found))
-
-    perform(context, move)
+    _move(context, campaign, "ResumeCampaign", note=note)
 
 
 def complete(
     context: typer.Context, campaign: CampaignArgument, note: NoteOption = "", cancel_cycles: CancelOption = False
 ) -> None:
     """End a campaign for good. What it did and learned stays."""
-    from heddle.campaign.v1alpha1.campaign_service_pb2 import CompleteCampaignRequest
-    from heddle_cli.display.campaigns import campaign_sheet
-    from heddle_cli.named_campaigns import campaign_id_of, campaigns_of
-    from heddle_cli.session import Session, perform
-
-    async def move(session: Session) -> None:
-        request = CompleteCampaignRequest(
-            request_id=session.new_request_id(),
-            campaign_id=await campaign_id_of(session, campaign),
-            note=note,
-            cancel_cycles=cancel_cycles,
-        )
-        found = (await campaigns_of(session).CompleteCampaign(request)).campaign
-        session.screen.result(found, lambda: campaign_sheet(found))
-
-    perform(context, move)
+    _move(context, campaign, "CompleteCampaign", note=note, cancel_cycles=cancel_cycles)
 
 
 def delete(context: typer.Context, campaign: CampaignArgument, yes: YesOption = False) -> None:
@@ -179,6 +123,23 @@ def watch(context: typer.Context, campaign: CampaignArgument) -> None:
         session.screen.note(f"campaign {campaign_id} is deleted")
 
     perform(context, follow)
+
+
+def _move(context: typer.Context, campaign: str, method: str, **fields: object) -> None:
+    """Move a campaign to another state by one of its calls, and show it as it stands then."""
+    from heddle.campaign.v1alpha1 import campaign_service_pb2
+    from heddle_cli.display.campaigns import campaign_sheet
+    from heddle_cli.named_campaigns import campaign_id_of, campaigns_of
+    from heddle_cli.session import Session, perform
+
+    async def move(session: Session) -> None:
+        message = getattr(campaign_service_pb2, f"{method}Request")
+        campaign_id = await campaign_id_of(session, campaign)
+        request = message(request_id=session.new_request_id(), campaign_id=campaign_id, **fields)
+        found = (await getattr(campaigns_of(session), method)(request)).campaign
+        session.screen.result(found, lambda: campaign_sheet(found))
+
+    perform(context, move)
 
 
 COMMANDS = {

@@ -80,8 +80,12 @@ class LocalModel:
         import httpx
 
         if self._http is None:
-            # No proxy from the environment: the child is on loopback.
-            self._http = httpx.AsyncClient(trust_env=False, timeout=httpx.Timeout(_SILENCE_SECONDS, connect=5))
+            self._http = httpx.AsyncClient(
+                trust_env=False,  # no proxy: the child is on loopback
+                timeout=httpx.Timeout(_SILENCE_SECONDS, connect=5),
+                # A connection for each call costs nothing on loopback, and the child can not close it between two.
+                limits=httpx.Limits(max_keepalive_connections=0),
+            )
         headers = {"authorization": f"Bearer {endpoint.key}"}
         try:
             async with self._http.stream(
@@ -93,10 +97,9 @@ class LocalModel:
                     if (piece := answer.take(line)) is not None:
                         yield piece
         except (httpx.HTTPError, httpx.StreamError) as error:
-            if not isinstance(error, httpx.TimeoutException):
-                await self.server.discard(endpoint)
+            said = "" if isinstance(error, httpx.TimeoutException) else await self.server.discard(endpoint)
             raise ModelFault(
-                FaultKind.RETRYABLE, f"the local model broke off ({type(error).__name__}): try again"
+                FaultKind.RETRYABLE, f"the local model broke off ({said or type(error).__name__}): try again"
             ) from error
         if answer.finish is None:
             raise ModelFault(FaultKind.RETRYABLE, "the local model broke off before its end: try again")

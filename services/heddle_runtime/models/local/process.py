@@ -55,11 +55,13 @@ class ServerProcess:
                 self._endpoint = await self._start()
             return self._endpoint
 
-    async def discard(self, endpoint: Endpoint) -> None:
-        """End the child that answered at `endpoint`, which has just broken a connection; a later one is left."""
+    async def discard(self, endpoint: Endpoint) -> str:
+        """End the child that answered at `endpoint`, which has just broken a connection; a later one is left.
+
+        Returns the last that it wrote on its standard error, scrubbed.
+        """
         async with self._changing:
-            if self._endpoint == endpoint:
-                await self._stop()
+            return scrub(await self._stop()) if self._endpoint == endpoint else ""
 
     async def close(self) -> None:
         """End the child, and wait until it is gone."""

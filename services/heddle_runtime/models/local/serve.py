@@ -27,7 +27,8 @@ def main() -> None:
     parameters.kv_unified = True
     parameters.cpuparams.n_threads = settings["threads"]
     parameters.cpuparams.poll = 0
-    parameters.cache_ram_mib = 64
+    # Each slot keeps its last prompt. A cache of all of them would cost memory, and saves a tiny model no time.
+    parameters.cache_ram_mib = 0
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.api_keys = [settings["key"]]
