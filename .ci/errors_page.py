@@ -19,7 +19,8 @@ from pathlib import Path
 from google.rpc import error_details_pb2
 
 import heddle_core
-from heddle_core.faults import HeddleError, Violation, all_reasons
+from heddle_core.faults import HeddleError, Violation
+from heddle_core.reasons import all_reasons
 from heddle_grpc.errors import to_status
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +67,9 @@ def main(arguments: list[str]) -> int:
 
 def page(advice: dict[str, str]) -> str:
     """The text of docs/errors.md."""
-    reasons, told = all_reasons(), samples()
+    told, known = samples(), all_reasons()
+    # In the order of the contract: whatever module a class stands in.
+    reasons = {each: known[each] for each in told if each in known}
     parts = [HEAD, "\n", *(f"- [{each}](#{each.lower()}): `{reasons[each].status.name}`\n" for each in reasons)]
     parts += [_section(reason, reasons[reason], told[reason], advice[reason]) for reason in reasons]
     parts.append(OUTSIDE)

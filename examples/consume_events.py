@@ -53,7 +53,7 @@ async def main(endpoint: Path, seen: Seen, address: str) -> None:
     channel = open_channel(ChannelSettings(address=address))
     runtime = GrpcAgentRuntime(RuntimeStubs.on(channel))
     async with (
-        JetStreamBus(lambda: read_endpoint(endpoint), name="example") as bus,
+        JetStreamBus(lambda: read_endpoint(endpoint), name="example", keeps_stream=False) as bus,
         consume(bus, runtime, after=seen.position(), find_place=seen.find_place) as events,
     ):
         async for item in events:

@@ -33,12 +33,35 @@ FindEndpoint = Callable[[], Endpoint]
 """Asked before each connection, since a bundled server's port changes when it is started again."""
 
 
-def endpoint_finder(servers: str, token: str, file: Path | None) -> FindEndpoint | None:
-    """Where NATS is by a service's settings: in `file`, or `servers` with commas between; None: they name none."""
+def endpoint_finder(
+    servers: str,
+    token: str,
+    file: Path | None,
+    *,
+    user: str = "",
+    password: str = "",
+    credentials: Path | None = None,
+    ca_file: Path | None = None,
+) -> FindEndpoint | None:
+    """Where NATS is by a service's settings: in `file`, or `servers` with commas between; None: they name none.
+
+    `ca_file` is who signed the certificates of the servers, `credentials` a `.creds` file. Raises OSError for a
+    `ca_file` that cannot be read.
+    """
     if file is not None:
         return lambda: read_endpoint(file)
     named = tuple(each.strip() for each in servers.split(",") if each.strip())
-    return (lambda: Endpoint(servers=named, token=token)) if named else None
+    if not named:
+        return None
+    endpoint = Endpoint(
+        servers=named,
+        token=token,
+        user=user,
+        password=password,
+        credentials=str(credentials) if credentials else None,
+        tls=ssl.create_default_context(cafile=ca_file) if ca_file else None,
+    )
+    return lambda: endpoint
 
 
 def write_endpoint(path: Path, endpoint: Endpoint) -> None:

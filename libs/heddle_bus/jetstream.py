@@ -33,7 +33,7 @@ from heddle_bus.port import (
     Subscription,
 )
 from heddle_bus.publisher import Publisher
-from heddle_bus.stream import StreamSettings, ensure_stream, purge_subject, read_message, stream_identity
+from heddle_bus.stream import StreamSettings, ensure_stream, find_stream, purge_subject, read_message, stream_identity
 from heddle_core.errors import ServiceUnreachable
 from heddle_core.faults import HeddleError
 
@@ -182,7 +182,12 @@ class JetStreamBus:
         return following
 
     async def identity(self) -> StreamIdentity:
-        return await stream_identity(await self._reach(_SERVER_DEADLINE), _SERVER_DEADLINE)
+        link = await self._reach(_SERVER_DEADLINE)
+        found = await find_stream(link, _SERVER_DEADLINE)
+        if found is None:
+            self._distrust_stream(link)  # or nobody would make it again who does not publish
+            raise ServiceUnreachable("the event stream", "somebody removed it")
+        return found
 
     async def read(self, stream_sequence: int) -> StoredMessage | None:
         link = await self._reach(_SERVER_DEADLINE)

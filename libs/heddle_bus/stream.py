@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from heddle_bus import subjects
 from heddle_bus.port import StoredMessage, StreamIdentity, StreamPosition
 from heddle_core.clock import MICROS_PER_SECOND, Micros
+from heddle_core.errors import ServiceUnreachable
 from heddle_core.values import value
 
 if TYPE_CHECKING:
@@ -91,8 +92,19 @@ async def ensure_configured(link: "Link", wanted: Mapping[str, object], deadline
 
 
 async def stream_identity(link: "Link", deadline: timedelta) -> StreamIdentity:
-    """Which stream the server has. Raises as `Link.api` does."""
-    info = (await link.api(f"STREAM.INFO.{subjects.EVENT_STREAM}", {}, deadline)).checked()
+    """Which stream the server has. Raises as `Link.api` does, and ServiceUnreachable if it has none."""
+    found = await find_stream(link, deadline)
+    if found is None:
+        raise ServiceUnreachable("the event stream", "the server has none")
+    return found
+
+
+async def find_stream(link: "Link", deadline: timedelta) -> StreamIdentity | None:
+    """Which stream the server has; None: somebody removed it. Raises as `Link.api` does."""
+    answer = await link.api(f"STREAM.INFO.{subjects.EVENT_STREAM}", {}, deadline)
+    if answer.error_code == _STREAM_NOT_FOUND:
+        return None
+    info = answer.checked()
     state = cast(dict[str, Any], info["state"])
     return StreamIdentity(created_in(info), int(state["first_seq"]), int(state["last_seq"]))
 

@@ -1,28 +1,35 @@
 """What every service beside the runtime is set up and served with: where, by whose leave, on which database and bus."""
 
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field, SecretStr, field_serializer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from heddle_bus.change_bells import ChangeBells
 from heddle_bus.endpoint import FindEndpoint, endpoint_finder
+from heddle_bus.port import Bus
 from heddle_client.door import DoorSettings, RuntimeDoor
 from heddle_client.motion import MotionSettings
+from heddle_core.changes import Changes
 from heddle_core.clock import Clock
 from heddle_core.ids import TimeOrderedIds
 from heddle_database.migrations import Migrations
 from heddle_database.opening import open_database
 from heddle_database.port import Database
+from heddle_grpc.companions import WayIn
 from heddle_grpc.drain import Drain
 from heddle_grpc.routes import Service
 from heddle_grpc.server import Server
 from heddle_grpc.settings import CallSettings, ServerSettings
 from heddle_grpc.standalone import IdentitySettings, authenticators_of, server_tls_of
+
+_LOOK_ALONE = timedelta(seconds=1)
+"""How often whoever watches looks by himself, where nobody can tell of what another process has changed."""
 
 Positive = Annotated[timedelta, Field(gt=timedelta(0))]
 
@@ -30,7 +37,13 @@ Positive = Annotated[timedelta, Field(gt=timedelta(0))]
 class BesideSettings(BaseSettings):
     """What can be set on every such service. Each adds its own, a prefix of its variables and its port."""
 
-    model_config = SettingsConfigDict(env_nested_delimiter="__", extra="ignore", frozen=True, secrets_dir=None)
+    model_config = SettingsConfigDict(
+        env_nested_delimiter="__",
+        extra="ignore",
+        frozen=True,
+        secrets_dir=None,
+        hide_input_in_errors=True,  # what does not fit may be a secret in the wrong place
+    )
 
     data_dir: Path = Field(default=Path(".heddle"), description="Folder of the embedded database.")
     listen: str = Field(default="127.0.0.1:0", description="`host:port` or `unix:/path`; port 0 picks one.")
@@ -51,12 +64,19 @@ class BesideSettings(BaseSettings):
     database_patience: Positive = Field(
         default=timedelta(seconds=30), description="How long a start waits for a PostgreSQL that does not answer yet."
     )
+    database_prepared_statements: bool = Field(
+        default=True, description="Off behind a proxy that pools by transaction, as PgBouncer does in that mode."
+    )
     nats: str = Field(
         default="",
         pattern="^$|^(nats|tls)://[^@,]+(, *(nats|tls)://[^@,]+)*$",
         description="`nats://host:4222`, several with commas; it rings when a run moves. Empty: sweeps find it.",
     )
     nats_token: SecretStr | None = None
+    nats_user: str = ""
+    nats_password: SecretStr | None = None
+    nats_credentials: Path | None = Field(default=None, description="A .creds file with a user JWT and its key.")
+    nats_ca_file: Path | None = Field(default=None, description="Who signed the certificates of tls:// servers.")
     nats_endpoint: Path | None = Field(
         default=None, description="File in which `heddle up` says where its own NATS listens, instead of `nats`."
     )
@@ -65,6 +85,9 @@ class BesideSettings(BaseSettings):
     )
     at_once: int = Field(default=64, ge=1, description="What is looked at side by side.")
     most_watched: int = Field(default=256, ge=0, description="Threads that are watched live.")
+    requests_kept: Annotated[timedelta, Field(ge=timedelta(days=1))] = Field(
+        default=timedelta(days=7), description="How long a repeated request is known to be one, at least a day."
+    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_calls: bool = Field(default=False, description="Log calls that ended well, too.")
 
@@ -77,21 +100,38 @@ class BesideSettings(BaseSettings):
         """How the service goes round."""
         return MotionSettings(self.sweep_every, self.at_once, self.most_watched)
 
+    def look_every(self, *, beside_bus: bool) -> timedelta:
+        """How often whoever watches looks by himself. Only a PostgreSQL has others who write; NATS tells of them."""
+        return self.sweep_every if beside_bus or not self.database else min(_LOOK_ALONE, self.sweep_every)
+
     @property
     def bus(self) -> FindEndpoint | None:
         """Where the broker is, by `nats` or `nats_endpoint`; None: there is none."""
-        token = self.nats_token.get_secret_value() if self.nats_token else ""
-        return endpoint_finder(self.nats, token, self.nats_endpoint)
+        return endpoint_finder(
+            self.nats,
+            self.nats_token.get_secret_value() if self.nats_token else "",
+            self.nats_endpoint,
+            user=self.nats_user,
+            password=self.nats_password.get_secret_value() if self.nats_password else "",
+            credentials=self.nats_credentials,
+            ca_file=self.nats_ca_file,
+        )
+
+
+Settings = TypeVar("Settings", bound=BesideSettings)
+
+
+def by_way(settings: Settings, way: WayIn, name: str) -> Settings:
+    """The settings of the companion of that name: it goes into the runtime by the way that this leaves it."""
+    door = DoorSettings(address=way.address, token=SecretStr(way.mint(name)))
+    return settings.model_copy(update={"runtime": door})
 
 
 @asynccontextmanager
 async def opened(
-    settings: BesideSettings, migrations: Migrations, clock: Clock, runtime_address: Callable[[], str] | None
+    settings: BesideSettings, migrations: Migrations, clock: Clock
 ) -> AsyncGenerator[tuple[Database, RuntimeDoor]]:
     """The service's database, and its way into the runtime, which is used when it is first needed.
-
-    `runtime_address` is asked then, instead of the settings: within one process, the port is known only once it is
-    bound.
 
     Raises:
         IllegalTransition, StoreUnavailable: see `heddle_database.opening`.
@@ -102,12 +142,27 @@ async def opened(
         address=settings.database,
         patience=settings.database_patience,
         clock=clock,
+        prepared_statements=settings.database_prepared_statements,
     )
     async with AsyncExitStack() as closing:
         closing.push_async_callback(database.close)
-        door = RuntimeDoor(settings.runtime, runtime_address)
+        door = RuntimeDoor(settings.runtime)
         closing.push_async_callback(door.close)
         yield database, door
+
+
+@asynccontextmanager
+async def sharing(
+    settings: BesideSettings, changes: Changes, bus: Bus | None, service: str, replica: str
+) -> AsyncGenerator[None]:
+    """Tell other replicas of a service what is changed here, and hear of theirs, until the block is left.
+
+    It does nothing where there can be no other, or where there is no NATS.
+    """
+    async with AsyncExitStack() as telling:
+        if bus is not None and settings.database:
+            await telling.enter_async_context(ChangeBells(bus, changes, service, replica).serving())
+        yield
 
 
 def server_of(

@@ -1,7 +1,7 @@
 """Thread events from the bus, typed, each once and in order, with what the bus lacks read through the facade.
 
 endpoint = read_endpoint(Path(".heddle/nats/endpoint.json"))
-async with JetStreamBus(lambda: endpoint) as bus, consume(bus, runtime) as events:
+async with JetStreamBus(lambda: endpoint, keeps_stream=False) as bus, consume(bus, runtime) as events:
     async for item in events:
         match item:
             case Event(origin, event):
@@ -16,7 +16,7 @@ from heddle_bus import subjects
 from heddle_bus.events import EventReader, FindPlace, LoggedEvent, ReadLog, start_with_what_comes
 from heddle_bus.port import Bus, StreamPosition
 from heddle_client.port import AgentRuntime
-from heddle_core.errors import CursorTooOld, ThreadNotFound
+from heddle_core.runtime_errors import CursorTooOld, ThreadNotFound
 
 _PAGE = 500
 

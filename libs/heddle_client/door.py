@@ -1,6 +1,5 @@
 """The way into the runtime for a service beside it: where it is, and one channel for everybody's name."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -28,10 +27,8 @@ class DoorSettings(BaseModel):
 class RuntimeDoor:
     """The only way into the runtime: one channel, opened when it is first needed."""
 
-    def __init__(self, settings: DoorSettings, address: Callable[[], str] | None = None) -> None:
-        """`address` is asked when the channel is opened, instead of the settings."""
+    def __init__(self, settings: DoorSettings) -> None:
         self._settings = settings
-        self._address = address or (lambda: settings.address)
         self._channel: Channel | None = None
         self._runs: Runs | None = None
 
@@ -47,7 +44,7 @@ class RuntimeDoor:
             await self._channel.close()
 
     def _opened(self) -> Runs:
-        given, address = self._settings, self._address()
+        given, address = self._settings, self._settings.address
         tls = ChannelTls(ca=given.ca) if given.tls or given.ca is not None else None
         secret = given.token
         self._channel = open_channel(

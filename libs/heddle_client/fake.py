@@ -33,7 +33,12 @@ from heddle.runtime.v1.run_service_pb2 import (
     WaitRunResponse,
 )
 from heddle.runtime.v1.snapshot_pb2 import ThreadSnapshot
-from heddle.runtime.v1.thread_service_pb2 import ListEventsRequest, ListEventsResponse
+from heddle.runtime.v1.thread_service_pb2 import (
+    CreateThreadRequest,
+    CreateThreadResponse,
+    ListEventsRequest,
+    ListEventsResponse,
+)
 from heddle_client.fake_fold import ThreadFold
 from heddle_client.fake_script import Script, echo
 from heddle_client.fake_state import FakeIdentity, FakeState
@@ -41,8 +46,9 @@ from heddle_client.fake_work import is_settled
 from heddle_client.port import FrameStream
 from heddle_client.transcript_lines import ENDED_STATES, text_of
 from heddle_core.clock import Clock, SystemClock
-from heddle_core.errors import CursorAhead, InputAlreadyResolved, RequestNotFound, invalid
+from heddle_core.errors import invalid
 from heddle_core.ids import CountingIds, Ids
+from heddle_core.runtime_errors import CursorAhead, InputAlreadyResolved, RequestNotFound
 
 _PAGE = 50
 _MOST_PAGE = 1_000
@@ -82,6 +88,15 @@ class FakeRuntime:
         """Beyond the port: start delayed runs whose time has come by the clock."""
         for thread in self._state.threads.values():
             thread.proceed()
+
+    async def create_thread(self, request: CreateThreadRequest) -> CreateThreadResponse:
+        """See the port."""
+        known = self._state.seen(self._caller, "CreateThread", request.request_id, request, CreateThreadResponse)
+        if known is not None:
+            return known
+        answer = CreateThreadResponse(thread=self._state.create_thread(self._caller, request))
+        self._state.keep(self._caller, "CreateThread", request.request_id, request, answer)
+        return answer
 
     async def start_turn(self, request: StartTurnRequest) -> StartTurnResponse:
         """See the port."""

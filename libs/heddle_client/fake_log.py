@@ -19,7 +19,7 @@ from heddle.runtime.v1.stream_pb2 import (
 )
 from heddle_client.port import FrameStream
 from heddle_core.clock import Clock
-from heddle_core.errors import CursorAhead
+from heddle_core.runtime_errors import CursorAhead
 
 _NO_HASH = bytes(32)
 

@@ -12,25 +12,25 @@ from heddle.runtime.v1.input_pb2 import InputRequest
 from heddle.runtime.v1.run_events_pb2 import ChildFinished, ChildSpawned, TurnRequested, TurnSteered
 from heddle.runtime.v1.run_pb2 import CancelCause, Run
 from heddle.runtime.v1.thread_events_pb2 import ThreadCreated
+from heddle.runtime.v1.thread_pb2 import Thread
+from heddle.runtime.v1.thread_service_pb2 import CreateThreadRequest
 from heddle.runtime.v1.turn_pb2 import ConflictPolicy
 from heddle_client.fake_log import FakeLog
 from heddle_client.fake_script import Script
 from heddle_client.fake_work import FakeThread
 from heddle_client.transcript_lines import ENDED_STATES
 from heddle_core.clock import Clock
-from heddle_core.errors import (
-    EtagMismatch,
+from heddle_core.errors import AlreadyExists, EtagMismatch, RequestIdReused, invalid
+from heddle_core.ids import Ids, is_id
+from heddle_core.runtime_errors import (
     InputNotFound,
     ParentCancelled,
     ParentFinished,
     RequestCancelled,
-    RequestIdReused,
     RunNotFound,
     ThreadBusy,
     ThreadNotFound,
-    invalid,
 )
-from heddle_core.ids import Ids, is_id
 from heddle_core.values import value
 
 Key = tuple[str, str]
@@ -95,6 +95,14 @@ class FakeState:
         if thread is None:
             raise ThreadNotFound(thread_id)
         return thread
+
+    def create_thread(self, caller: FakeIdentity, request: CreateThreadRequest) -> Thread:
+        """A new thread with these settings. Raises AlreadyExists."""
+        key = caller.key(request.thread_id or self._ids.new("thread"))
+        if key in self.threads:
+            raise AlreadyExists("thread", key[1])
+        created = ThreadCreated(settings=request.settings, actor=caller.actor)
+        return self._made(caller, key, created).fold.thread()
 
     def thread_of(self, caller: FakeIdentity, run_id: str) -> FakeThread:
         """The thread of a run. Raises RunNotFound."""
@@ -233,9 +241,12 @@ class FakeState:
             return thread
         if request.thread_id and not request.create_if_missing:
             raise ThreadNotFound(request.thread_id)
+        return self._made(caller, key, ThreadCreated(actor=caller.actor))
+
+    def _made(self, caller: FakeIdentity, key: Key, created: ThreadCreated) -> FakeThread:
         thread = FakeThread(FakeLog(key[1], self.clock), self._script, self.clock, self._ids)
         thread.on_end = lambda run: self._child_ended(caller, run)
-        thread.append("", ThreadEvent(thread_created=ThreadCreated(actor=caller.actor)))
+        thread.append("", ThreadEvent(thread_created=created))
         self.threads[key] = thread
         return thread
 

@@ -32,6 +32,8 @@ from heddle.runtime.v1.run_service_pb2 import (
 )
 from heddle.runtime.v1.stream_pb2 import StreamFrame
 from heddle.runtime.v1.thread_service_pb2 import (
+    CreateThreadRequest,
+    CreateThreadResponse,
     ListEventsRequest,
     ListEventsResponse,
     WatchThreadRequest,
@@ -91,6 +93,10 @@ class GrpcAgentRuntime:
     def acting_as(self, tenant: str, principal: str) -> Self:
         """See the port."""
         return replace(self, metadata=act_as(Identity(TenantId(tenant), PrincipalId(principal))))
+
+    async def create_thread(self, request: CreateThreadRequest) -> CreateThreadResponse:
+        """See the port."""
+        return await self.stubs.threads.CreateThread(request, timeout=self._limit(), metadata=self.metadata)
 
     async def start_turn(self, request: StartTurnRequest) -> StartTurnResponse:
         """See the port."""

@@ -27,7 +27,12 @@ from heddle.runtime.v1.run_service_pb2 import (
     WaitRunResponse,
 )
 from heddle.runtime.v1.stream_pb2 import StreamFrame
-from heddle.runtime.v1.thread_service_pb2 import ListEventsRequest, ListEventsResponse
+from heddle.runtime.v1.thread_service_pb2 import (
+    CreateThreadRequest,
+    CreateThreadResponse,
+    ListEventsRequest,
+    ListEventsResponse,
+)
 
 FrameStream = AsyncGenerator[StreamFrame, None]
 """One stream, as one connection carries it. Read and close it in one task, with `contextlib.aclosing`."""
@@ -42,6 +47,10 @@ class AgentRuntime(Protocol):
 
     def acting_as(self, tenant: str, principal: str) -> Self:
         """The same runtime in the name of another, for a credential with scope `act_as`; this one stays."""
+        ...
+
+    async def create_thread(self, request: CreateThreadRequest) -> CreateThreadResponse:
+        """Make a thread with a title and labels, for a turn to come. Raises AlreadyExists for an id that is taken."""
         ...
 
     async def start_turn(self, request: StartTurnRequest) -> StartTurnResponse:

@@ -17,8 +17,9 @@ from heddle.runtime.v1.thread_service_pb2 import ListEventsRequest
 from heddle_client.persistence import USUAL, Persistence
 from heddle_client.port import AgentRuntime, FrameStream
 from heddle_client.stream_progress import Hole, StreamProgress
-from heddle_core.errors import CallCancelled, CursorAhead, CursorTooOld, Overloaded, ServiceUnreachable, SlowReader
+from heddle_core.errors import CallCancelled, Overloaded, ServiceUnreachable
 from heddle_core.faults import HeddleError, StatusCode
+from heddle_core.runtime_errors import CursorAhead, CursorTooOld, SlowReader
 
 _REFETCH_PAGE = 500
 """Facts a page when a hole is filled."""

@@ -1,6 +1,7 @@
 """Runs for services that start them and follow them: the facade and the read-only RPCs in plain values.
 
-What another service may not do is not here: it starts turns, cancels, answers inputs and reads, and nothing else.
+What another service may not do is not here: it opens threads, starts turns, cancels, answers inputs and reads, and
+nothing else.
 """
 
 from collections.abc import AsyncGenerator
@@ -13,11 +14,13 @@ from google.type.money_pb2 import Money
 
 from heddle.common.v1 import content_pb2, usage_pb2
 from heddle.runtime.v1 import agent_runtime_pb2, event_pb2, input_pb2, run_pb2, run_service_pb2, turn_pb2
-from heddle.runtime.v1.thread_service_pb2 import ListEventsRequest
+from heddle.runtime.v1.thread_pb2 import ThreadSettings
+from heddle.runtime.v1.thread_service_pb2 import CreateThreadRequest, ListEventsRequest
 from heddle_client import values as v
 from heddle_client.port import AgentRuntime
 from heddle_client.resume import follow_thread
 from heddle_core.clock import MICROS_PER_SECOND, Micros
+from heddle_core.errors import AlreadyExists, RequestIdReused
 from heddle_core.usage import MicroUsd, Usage
 from heddle_core.values import value
 
@@ -33,6 +36,16 @@ class Runs:
     def acting_as(self, tenant: str, principal: str) -> Self:
         """The same in the name of another; needs the scope `act_as`."""
         return type(self)(self.runtime.acting_as(tenant, principal))
+
+    async def open_thread(self, thread: v.NewThread) -> None:
+        """Make a thread for a turn to come; one of that id is left as it is."""
+        settings = ThreadSettings(title=thread.title, labels=dict(thread.labels))
+        request = CreateThreadRequest(request_id=thread.request_id, thread_id=thread.thread_id, settings=settings)
+        try:
+            await self.runtime.create_thread(request)
+        except (AlreadyExists, RequestIdReused):
+            # It was made before, perhaps under another title.
+            return
 
     async def start(self, prepared: bytes) -> v.RunView:
         """Start a turn that `prepare` has made; a repeat gives the run that the first has started."""

@@ -5,8 +5,9 @@ For services that start runs and follow them: they ask again for as long as it t
 
 from datetime import timedelta
 
-from heddle_core.errors import Overloaded, RateLimited
+from heddle_core.errors import Overloaded
 from heddle_core.faults import HeddleError, StatusCode
+from heddle_core.runtime_errors import RateLimited
 
 _PASSING = frozenset(
     (

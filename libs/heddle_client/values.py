@@ -128,6 +128,17 @@ class NewTurn:
 
 
 @value
+class NewThread:
+    """A thread that is made for a turn, so that people find it."""
+
+    request_id: str
+    thread_id: str
+    title: str = ""
+    """At most 256 characters. Empty: made from the first turn."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@value
 class Forecast:
     """What a turn would run, where it is only validated."""
 

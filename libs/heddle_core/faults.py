@@ -1,4 +1,4 @@
-"""What every Heddle error is made of. The family itself stands in `heddle_core.errors`."""
+"""What every Heddle error is made of. The family itself stands in `heddle_core.errors` and beside it."""
 
 import re
 from dataclasses import dataclass, field, fields
@@ -37,9 +37,6 @@ class Violation:
     """What the value must be, in words that tell the caller what to do."""
 
 
-_BY_REASON: dict[str, type["HeddleError"]] = {}
-
-
 @dataclass_transform(eq_default=False, field_specifiers=(field,))
 class HeddleError(Exception):
     """Something that a caller can be told.
@@ -64,7 +61,6 @@ class HeddleError(Exception):
         cls.retry_after = retry_after
         if status is not None:
             cls.status = status
-            _BY_REASON[cls.reason] = cls
 
     def __str__(self) -> str:
         return " ".join((type(self).__doc__ or "").split()).format(**self.metadata)
@@ -74,13 +70,3 @@ class HeddleError(Exception):
         """The error's own fields as text, for machines."""
         made_a_dataclass: Any = self
         return {each.name: str(getattr(self, each.name)) for each in fields(made_a_dataclass)}
-
-
-def by_reason(reason: str) -> type[HeddleError] | None:
-    """The class for a reason of the contract, or None for one that this version does not know."""
-    return _BY_REASON.get(reason)
-
-
-def all_reasons() -> dict[str, type[HeddleError]]:
-    """Every reason with its class."""
-    return dict(_BY_REASON)

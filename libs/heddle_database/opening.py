@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from heddle_core.clock import Clock
 from heddle_core.errors import StoreUnavailable
 from heddle_core.log_lines import LogLines
-from heddle_database.migrations import Migrations, migrate
+from heddle_database.migrations import Migrations, finish, migrate
 from heddle_database.new_tables import make_tables
 from heddle_database.port import Database
 from heddle_database.sqlite import SqliteDatabase
@@ -24,16 +24,25 @@ _log = LogLines(__name__)
 
 
 async def open_database(
-    migrations: Migrations, *, file: Path, address: str, patience: timedelta, clock: Clock
+    migrations: Migrations,
+    *,
+    file: Path,
+    address: str,
+    patience: timedelta,
+    clock: Clock,
+    prepared_statements: bool = True,
 ) -> Database:
     """Open a service's database and bring its tables up to date: the PostgreSQL at `address`, or without one `file`.
+
+    `prepared_statements` is off where `address` is a proxy that pools by transaction. What waits for the end of every
+    older process is run at once on a file, which no other process can have open.
 
     Raises:
         IllegalTransition: another process has the file, or the tables were written by a newer version.
         StoreUnavailable: it cannot be opened, or was not reached within `patience`.
     """
     if address:
-        database = await postgres_reached(address, patience)
+        database = await postgres_reached(address, patience, _options(prepared_statements=prepared_statements))
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
         database = await SqliteDatabase.open(file, clock=clock)
@@ -43,6 +52,7 @@ async def open_database(
             await migrate(database, migrations)
         else:
             await make_tables(database, migrations, migrations.folder / "sqlite.sql")
+            await finish(database, migrations)
         undoing.pop_all()
     return database
 
@@ -62,3 +72,9 @@ async def postgres_reached(address: str, patience: timedelta, options: "Postgres
                 raise
             _log.warning("waiting for the database", problem=str(problem))
             await asyncio.sleep(_PAUSE)
+
+
+def _options(*, prepared_statements: bool) -> "PostgresOptions":
+    from heddle_database.postgres_connection import PostgresOptions
+
+    return PostgresOptions(prepared_statements=prepared_statements)

@@ -1,10 +1,13 @@
 """Idempotency: what a request made the first time, found again by its key (SEMANTICS 3), in a service's own table."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from heddle_core.errors import Conflict, RequestIdReused
 from heddle_core.requests import RequestKey
 from heddle_database.port import Transaction
+
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,20 @@ class RequestRows:
         """
         if self.find_target(tx, key) is None and self.keep(tx, key, target) is not None:
             raise Conflict(f"request {key.request_id}")
+
+    def purge(self, tx: Transaction, kept_for: timedelta, most: int, unless: str = "FALSE", **named: object) -> int:
+        """Let requests go that are older than `kept_for`, `most` at a time, oldest first; how many went.
+
+        `unless` is a condition in SQL on the row, `r`, for which it stays; its parameters are `named`.
+        """
+        return tx.run(
+            f"DELETE FROM {self.table} WHERE (tenant, principal, method, request_id) IN"  # noqa: S608
+            f" (SELECT r.tenant, r.principal, r.method, r.request_id FROM {self.table} r"
+            f" WHERE r.create_time < :until AND NOT ({unless}) ORDER BY r.create_time LIMIT :most{tx.row_lock})",
+            until=tx.now - kept_for // _MICROSECOND,
+            most=most,
+            **named,
+        )
 
     def keep(self, tx: Transaction, key: RequestKey, target: str) -> str | None:
         """Keep what a request makes, before it is made; returns what it made before, if it is no new one.

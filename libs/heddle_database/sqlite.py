@@ -43,7 +43,7 @@ class SqliteDatabase:
         self._entrance = Entrance(options.queue_limit)
         self._reads = Reads(self._entrance, self._readings.put)
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._session = SqliteSession(HeldConnection(file, writing(options)), clock)
+        self._session = SqliteSession(HeldConnection(file, writing(options, file.free_pages())), clock)
         self._writer = SqliteWriter(self._loop, self._session, options)
         self._writer.start(f"{file.path.name} writer")
         self._readers = [

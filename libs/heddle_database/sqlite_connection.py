@@ -6,6 +6,7 @@ They are the driver's own: a small operation took 20 us that took 90 through SQL
 
 import contextlib
 import os
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -18,6 +19,10 @@ from heddle_database.port import StatementFailed
 
 MEBIBYTE = 1 << 20
 MINIMUM_VERSION = (3, 40, 0)
+
+_PAGE = 4_096
+_LEAST_LOG_PAGES = 256
+"""Of the write-ahead log: it is copied back no sooner, however full the disk is."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class SqliteOptions:
     checkpoint_operations: int = 1_000
     """The write-ahead log is copied back into the database after so many operations, beside the event loop."""
     checkpoint_pages: int = 16_000
-    """The same within a commit, should the log have grown to so many pages of 4 KiB all the same."""
+    """The same within a commit, should the log have grown to so many pages of 4 KiB all the same; or to an eighth of
+    what was free on the disk when the database was opened, so that the log alone never fills it."""
     page_limit: int | None = None
     """Most pages of 4 KiB in the database; one more, and the disk counts as full. None is SQLite's own limit."""
 
@@ -62,6 +68,10 @@ class SqliteFile:
             present = False
         if not present:
             raise StoreUnavailable("the database file was removed or replaced: put it back, or restart")
+
+    def free_pages(self) -> int:
+        """How many pages of 4 KiB are free beside it. Raises OSError."""
+        return shutil.disk_usage(self.path.parent).free // _PAGE
 
     def _look(self) -> tuple[int, int]:
         found = os.stat(self.path)  # noqa: PTH116 - half the time of Path.stat, on each commit
@@ -105,8 +115,8 @@ class HeldConnection:
                 held.close()
 
 
-def writing(options: SqliteOptions) -> Mapping[str, int | str]:
-    """The settings of the only writing connection.
+def writing(options: SqliteOptions, free_pages: int) -> Mapping[str, int | str]:
+    """The settings of the only writing connection, on a disk on which so many pages are free.
 
     It does not wait for a foreign process's lock by itself: it is used on the event loop, which must not stand still.
     """
@@ -114,8 +124,9 @@ def writing(options: SqliteOptions) -> Mapping[str, int | str]:
         **_common(),
         "busy_timeout": 0,
         "journal_mode": "wal",
-        "wal_autocheckpoint": options.checkpoint_pages,
+        "wal_autocheckpoint": min(options.checkpoint_pages, max(free_pages // 8, _LEAST_LOG_PAGES)),
         "journal_size_limit": 64 * MEBIBYTE,
+        "secure_delete": 1,  # what is redacted, trimmed or deleted is overwritten, or the file and its copies keep it
     }
     if options.page_limit is not None:
         demands["max_page_count"] = options.page_limit

@@ -1,4 +1,4 @@
-"""Addresses of the forms `host:port` and `unix:/path`, and which of them are loopback."""
+"""Addresses of the forms `host:port` and `unix:/path`, lists of them for clients, and which of them are loopback."""
 
 import ipaddress
 
@@ -24,6 +24,9 @@ def is_loopback(address: str) -> bool:
         return True
     if address.startswith("dns:"):
         return False
+    kind, listed, several = address.partition(":")
+    if kind in ("ipv4", "ipv6") and listed:  # a client's list of replicas, as gRPC names it
+        return all(is_loopback(each) for each in several.split(","))
     host, _ = split(address)
     if host == "localhost":
         return True

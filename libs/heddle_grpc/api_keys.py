@@ -61,7 +61,9 @@ def mint(
 
 def read_records(path: Path) -> list[ApiKeyRecord]:
     """The records in a JSON file, a list. Reads the disk. Raises OSError and pydantic's ValidationError."""
-    return TypeAdapter(list[ApiKeyRecord]).validate_json(path.read_bytes())
+    # What does not fit may be a secret in the wrong place.
+    records = TypeAdapter(list[ApiKeyRecord], config=ConfigDict(hide_input_in_errors=True))
+    return records.validate_json(path.read_bytes())
 
 
 def _digest(secret: str) -> str:

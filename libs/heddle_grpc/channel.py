@@ -30,16 +30,21 @@ def open_channel(settings: ChannelSettings, *, token: TokenSource | None = None)
     Errors of calls through it are of the family in `heddle_core.errors`. Raises CannotServe for a token that
     would travel in plaintext beyond loopback, unless `allow_plaintext` is set.
     """
-    exposed = settings.tls is None and not settings.allow_plaintext and not is_loopback(settings.address)
-    if token is not None and exposed:
-        problem = "its token would travel in plaintext"
-        raise CannotServe(f"channel to {settings.address}", problem, "set tls, or allow_plaintext in a mesh")
+    if token is not None:
+        check_exposure(settings)
     options = _options(settings)
     if settings.tls is None:
         raw = grpc.aio.insecure_channel(settings.address, options)
     else:
         raw = grpc.aio.secure_channel(settings.address, _credentials(settings.tls), options)
     return Channel(raw, Defaults(settings.address, settings.unary_deadline.total_seconds(), token))
+
+
+def check_exposure(settings: ChannelSettings) -> None:
+    """Raises CannotServe where a token would travel in plaintext beyond loopback, unless `allow_plaintext` is set."""
+    if settings.tls is None and not settings.allow_plaintext and not is_loopback(settings.address):
+        problem = "its token would travel in plaintext"
+        raise CannotServe(f"channel to {settings.address}", problem, "set tls, or allow_plaintext in a mesh")
 
 
 def act_as(identity: Identity) -> Metadata:

@@ -20,8 +20,15 @@ class Companion:
     companions may have one each: see `heddle_grpc.tool_routing`."""
 
 
-Address = Callable[[], str]
-"""Where the server listens; known once it runs."""
+@value
+class WayIn:
+    """How a companion calls the server that it is part of."""
 
-OpenCompanion = Callable[[Drain, Address], AbstractAsyncContextManager[Companion]]
+    address: str
+    """Of a socket that only this process can open. It listens once the server runs."""
+    mint: Callable[[str], str]
+    """Gives a credential to the companion of that name, by which it may act for whoever it works for."""
+
+
+OpenCompanion = Callable[[Drain, WayIn], AbstractAsyncContextManager[Companion]]
 """Opens a service for the server that goes away by this drain."""

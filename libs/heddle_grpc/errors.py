@@ -5,8 +5,8 @@ details is for clients that know the standard types and not Heddle.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from datetime import timedelta
 from functools import cache
 from typing import Any, cast, get_type_hints
@@ -27,7 +27,8 @@ from heddle_core.errors import (
     ResponseTooLarge,
     ServiceUnreachable,
 )
-from heddle_core.faults import HeddleError, StatusCode, Violation, by_reason
+from heddle_core.faults import HeddleError, StatusCode, Violation
+from heddle_core.reasons import by_reason
 
 DOMAIN = "heddle"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -40,6 +41,9 @@ _MOST_MESSAGE = 1_000
 _RETRYABLE = {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED}
 _RETRY_AFTER = timedelta(seconds=1)
 """What a retryable error tells when its class has no time of its own: the contract wants one always."""
+
+_READERS: Mapping[Any, Callable[[str], Any]] = {int: int, bool: "true".__eq__}
+"""How a field of an error comes back from its text, where it is no text itself."""
 
 _TOO_LARGE = re.compile(r"(SERVER|CLIENT)?:?\s*(Sent|Received) message larger than max \((\d+) vs\. (\d+)\)")
 
@@ -156,16 +160,21 @@ def _rebuilt(family: type[HeddleError], metadata: Mapping[str, str], status: sta
         return family(tuple(Violation(each.field, each.description) for each in bad.field_violations))
     kinds = _field_kinds(family)
     try:
-        return family(**{name: kind(metadata[name]) for name, kind in kinds.items()})
+        told = {name: read for name, (read, left_out) in kinds.items() if name in metadata or not left_out}
+        return family(**{name: read(metadata[name]) for name, read in told.items()})
     except (KeyError, ValueError):
         return None
 
 
 @cache
-def _field_kinds(family: type[HeddleError]) -> dict[str, type[Any]]:
+def _field_kinds(family: type[HeddleError]) -> dict[str, tuple[Callable[[str], Any], bool]]:
+    """How each field is read, and whether it may be left out."""
     hints = get_type_hints(family)
     made_a_dataclass: Any = family
-    return {each.name: int if hints[each.name] is int else str for each in fields(made_a_dataclass)}
+    return {
+        each.name: (_READERS.get(hints[each.name], str), each.default is not MISSING)
+        for each in fields(made_a_dataclass)
+    }
 
 
 def _of_transport(error: grpc.aio.AioRpcError, *, method: str, target: str) -> HeddleError:

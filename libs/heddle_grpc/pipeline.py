@@ -16,9 +16,10 @@ from typing import Any, TypeAlias, cast
 import grpc
 from google.protobuf.message import Message
 
-from heddle_core.errors import Draining, NotServed, RequestTooLarge, ResponseTooLarge, SlowReader
+from heddle_core.errors import Draining, NotServed, RequestTooLarge, ResponseTooLarge
 from heddle_core.faults import HeddleError
 from heddle_core.ids import Ids
+from heddle_core.runtime_errors import SlowReader
 from heddle_grpc import aborts, calls
 from heddle_grpc.call_metrics import CallMetrics
 from heddle_grpc.callers import Callers

@@ -124,6 +124,8 @@ class Server:
                 return server.add_secure_port(address, credentials)
 
         self.ports = tuple(bound(address, bind) for address in settings.listen)
+        if settings.inside is not None:
+            bound(settings.inside, server.add_insecure_port)
         return server
 
     async def _scraped(self) -> bytes:

@@ -56,6 +56,11 @@ class ServerSettings(_Settings):
         min_length=1,
         description="`host:port` or `unix:/path`; port 0 picks one.",
     )
+    inside: str | None = Field(
+        default=None,
+        pattern="^unix:/",
+        description="Socket for parts of the same process, plaintext: keep it in a folder that only they may enter.",
+    )
     tls: ServerTls | None = None
     allow_plaintext: bool = Field(
         default=False, description="Serve without TLS beyond loopback, as behind a mesh that encrypts."

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from heddle_core.ids import PrincipalId, TenantId
 from heddle_grpc.api_keys import ApiKeys, read_records
 from heddle_grpc.identity import Authenticator, Development, Identity
+from heddle_grpc.identity_files import read_identities
 from heddle_grpc.settings import ServerTls
 
 
@@ -18,13 +19,17 @@ class IdentitySettings(BaseModel):
 
     tenant: str = Field(default="default", description="Of the development identity.")
     principal: str = Field(default="developer", description="Of the development identity.")
-    api_keys_file: Path | None = Field(default=None, description="YAML list of hashed keys.")
+    api_keys_file: Path | None = Field(default=None, description="JSON list of hashed keys.")
 
 
 def authenticators_of(given: IdentitySettings, scopes: Iterable[str]) -> tuple[Authenticator, ...]:
-    """Who may call by the settings; the development identity has all `scopes` that the service asks for."""
-    if given.api_keys_file is not None:
-        return (ApiKeys(read_records(given.api_keys_file)),)
+    """Who may call by the settings; the development identity has all `scopes` that the service asks for.
+
+    Raises CannotServe for a file of keys that cannot be used.
+    """
+    path = given.api_keys_file
+    if path is not None:
+        return (read_identities("identity.api_keys_file", path, lambda: ApiKeys(read_records(path))),)
     everything = frozenset(scopes)
     return (Development(Identity(TenantId(given.tenant), PrincipalId(given.principal), everything)),)
 

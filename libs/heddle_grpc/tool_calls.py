@@ -13,11 +13,13 @@ from heddle.tools.v1.tool_pb2 import RISK_CLASS_WRITE, Tool
 from heddle_core.errors import InvalidField, invalid
 from heddle_core.faults import HeddleError, Violation
 from heddle_core.ids import is_id
-from heddle_grpc.authorization import Access, Rule
+from heddle_grpc.authorization import Rule
 from heddle_grpc.identity import ACT_AS
 
-RULES: Mapping[str, Rule] = {"ListTools": Access.ANYBODY_KNOWN, "CallTool": ACT_AS}
-"""Which scope each RPC asks for. A call names tenant and principal itself, so only who may act for others calls."""
+RULES: Mapping[str, Rule] = {"ListTools": ACT_AS, "CallTool": ACT_AS}
+"""Which scope each RPC asks for. A call names tenant and principal itself, so only who may act for others calls. The
+list asks for the same, so that a runtime whose credential will not do is told when the provider is registered.
+"""
 
 Arguments = TypeVar("Arguments", bound=BaseModel)
 

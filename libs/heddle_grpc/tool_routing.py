@@ -9,7 +9,8 @@ from contextlib import aclosing
 from typing import Protocol, cast
 
 from heddle.tools.v1 import tool_service_pb2 as pb
-from heddle_core.errors import CannotServe, ToolProviderNotFound, invalid
+from heddle_core.errors import CannotServe, invalid
+from heddle_core.runtime_errors import ToolProviderNotFound
 from heddle_grpc.calls import Context
 from heddle_grpc.companions import Companion
 from heddle_grpc.routes import Service

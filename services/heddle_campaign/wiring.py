@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from heddle_bus.endpoint import FindEndpoint
@@ -20,6 +21,7 @@ from heddle_campaign.facade.reading import Reading
 from heddle_campaign.facade.remembering import Remembering
 from heddle_campaign.facade.rounds import Rounds, RoundSettings
 from heddle_campaign.facade.signals import Signals
+from heddle_campaign.facade.staffing import Staffing
 from heddle_campaign.intake.intake import IntakeSettings, intake
 from heddle_campaign.rpc import campaign_service, tool_service
 from heddle_campaign.rpc.scopes import READ, RUN
@@ -27,14 +29,15 @@ from heddle_campaign.rules.queue import Bounds, Rate
 from heddle_campaign.settings import CampaignServiceSettings
 from heddle_campaign.store.memories import Memories
 from heddle_campaign.store.store import Store
-from heddle_client.beside import opened, server_of
+from heddle_client.beside import by_way, opened, server_of, sharing
 from heddle_client.runs import prepare
 from heddle_core.changes import Changes
 from heddle_core.clock import Clock, SystemClock
 from heddle_core.ids import TenantId, TimeOrderedIds
+from heddle_database.housekeeping import Housekeeping
 from heddle_database.migrations import Migrations
 from heddle_grpc import tool_calls
-from heddle_grpc.companions import Companion, OpenCompanion
+from heddle_grpc.companions import Companion, OpenCompanion, WayIn
 from heddle_grpc.drain import Drain
 from heddle_grpc.identity import ACT_AS
 from heddle_grpc.routes import Service
@@ -94,38 +97,37 @@ async def campaign_parts(
     settings: CampaignServiceSettings,
     clock: Clock,
     drain: Drain,
-    runtime_address: Callable[[], str] | None = None,
     bundled_nats: FindEndpoint | None = None,
 ) -> AsyncGenerator[CampaignParts]:
     """The service with its database open; it reaches the runtime when it first needs it.
-
-    `runtime_address` is asked then, instead of the settings: within one process, the port is known only once it is
-    bound.
 
     Raises:
         IllegalTransition, StoreUnavailable: see `heddle_client.beside.opened`.
     """
     async with AsyncExitStack() as stack:
-        open_parts = opened(settings, MIGRATIONS, clock, runtime_address)
+        open_parts = opened(settings, MIGRATIONS, clock)
         database, door = await stack.enter_async_context(open_parts)
         changes, ids = Changes(), TimeOrderedIds(clock)
+        worker = ids.new("worker")
         store, memories = Store(database, changes), Memories(database, changes)
         remembering = Remembering(door.runs_of, memories)
         work = CycleWork(store, memories, door.runs_of, prepare, remembering.remember, settings.sweep_every)
-        rounds = Rounds(store, work, door.runs_of, clock, ids.new("worker"), _round_settings(settings))
+        rounds = Rounds(store, work, door.runs_of, clock, worker, _round_settings(settings))
         signals = Signals(store, Lessons(store, memories), rounds.sweep_now)
         forgetting = Forgetting(store, memories, door.runs_of, every=settings.memory_round_every)
+        find = bundled_nats or settings.bus
+        look_every = settings.look_every(beside_bus=find is not None)
         servicer = campaign_service.CampaignServicer(
-            Campaigns(store, ids, rounds.sweep_now, settings.shortest_distance),
+            Campaigns(store, ids, rounds.sweep_now, Staffing(door.runs_of), settings.shortest_distance),
             Cycles(store, rounds.sweep_now),
             signals,
-            Reading(store, memories, changes, settings.shortest_distance),
+            Reading(store, memories, changes, settings.shortest_distance, look_every),
             memories,
             clock,
             drain,
         )
+        housekeeping = Housekeeping(partial(store.purge_requests, settings.requests_kept))
         tools = tool_service.CampaignTools(Messages(store, memories, Calling(store, door.runs_of)))
-        find = bundled_nats or settings.bus
         bus = None
         if find is not None:
             bus = await stack.enter_async_context(JetStreamBus(find, name="heddle-campaign", keeps_stream=False))
@@ -139,8 +141,10 @@ async def campaign_parts(
                 if bus is not None:
                     bells: dict[str, Bell] = dict.fromkeys(_RINGING, ring_thread)
                     await own.enter_async_context(ringing(bus, bells, rounds.sweep_now))
+                await own.enter_async_context(sharing(settings, changes, bus, "campaign", worker))
                 await own.enter_async_context(rounds.serving())
                 await own.enter_async_context(forgetting.serving())
+                await own.enter_async_context(housekeeping.serving())
                 ways_in = intake(_intake_settings(settings), signals.report, forgetting, clock, find, bus)
                 yield await own.enter_async_context(ways_in)
 
@@ -157,8 +161,8 @@ def campaign_companion(settings: CampaignServiceSettings, bundled_nats: FindEndp
     """The campaign service for the port of the runtime that it uses; its tools are those of the provider `campaign`."""
 
     @asynccontextmanager
-    async def companion(drain: Drain, address: Callable[[], str]) -> AsyncGenerator[Companion]:
-        async with campaign_parts(settings, SystemClock(), drain, address, bundled_nats) as parts:
+    async def companion(drain: Drain, way: WayIn) -> AsyncGenerator[Companion]:
+        async with campaign_parts(by_way(settings, way, "campaign"), SystemClock(), drain, bundled_nats) as parts:
 
             @asynccontextmanager
             async def serving() -> AsyncGenerator[None]:

@@ -2,9 +2,10 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heddle_campaign.settings import CampaignServiceSettings
     from heddle_grpc.companions import OpenCompanion
     from heddle_runtime.maintenance.databases import Holding
     from heddle_runtime.settings import RuntimeSettings
@@ -32,11 +33,30 @@ def holding_of(service: ServiceName) -> "Holding":
 
 def companions_of(settings: "RuntimeSettings", find_nats: "FindEndpoint | None") -> "tuple[OpenCompanion, ...]":
     """The other services, with what they share with the runtime; each still has its own variables."""
-    from heddle_campaign.settings import CampaignServiceSettings
     from heddle_campaign.wiring import campaign_companion
+    from heddle_runtime.wiring.bus import endpoint_of
     from heddle_spawn.settings import SpawnSettings
     from heddle_spawn.wiring import spawn_companion
 
-    spawn = SpawnSettings(data_dir=settings.data_dir, database=settings.database, nats=settings.nats)
-    campaign = CampaignServiceSettings(data_dir=settings.data_dir, database=settings.database, nats=settings.nats)
-    return spawn_companion(spawn, find_nats), campaign_companion(campaign, find_nats)
+    named = endpoint_of(settings)
+    find = find_nats if named is None else lambda: named
+    spawn = SpawnSettings(**_shared(settings))
+    return spawn_companion(spawn, find), campaign_companion(campaign_settings_of(settings), find)
+
+
+def campaign_settings_of(settings: "RuntimeSettings") -> "CampaignServiceSettings":
+    """The campaign service beside a runtime: signals have as many copies in NATS as events, unless told otherwise."""
+    from heddle_campaign.settings import CampaignServiceSettings
+
+    own = CampaignServiceSettings(**_shared(settings))
+    if "signal_replicas" in own.model_fields_set:
+        return own
+    return own.model_copy(update={"signal_replicas": settings.bus.replicas})
+
+
+def _shared(settings: "RuntimeSettings") -> dict[str, Any]:
+    return {
+        "data_dir": settings.data_dir,
+        "database": settings.database,
+        "database_prepared_statements": settings.postgres.prepared_statements,
+    }

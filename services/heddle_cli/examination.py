@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from heddle.runtime.v1.agent_pb2 import ToolProvider
 from heddle.runtime.v1.agent_service_pb2 import GetServerInfoRequest, ListModelsRequest
+from heddle.runtime.v1.tool_provider_service_pb2 import ListToolProvidersRequest
 from heddle_bus.server import find_binary
 from heddle_cli.display.screen import Screen
 from heddle_cli.options import DEFAULT_ADDRESS, Options
@@ -20,6 +22,9 @@ from heddle_cli.version import version_of_heddle
 from heddle_core.errors import CannotServe, ServiceUnreachable
 from heddle_core.faults import HeddleError
 from heddle_core.values import value
+
+if TYPE_CHECKING:
+    from heddle_database.port import Database
 
 Grade = Literal["good", "note", "bad"]
 
@@ -123,8 +128,35 @@ async def _database() -> list[Finding]:
         database = await PostgresDatabase.open(address, options=PostgresOptions(writers=1, readers=1))
     except HeddleError as error:
         return [Finding("bad", "database", f"{shown}: {error}", "check HEDDLE_DATABASE, and that the server runs")]
-    await database.close()
-    return [Finding("good", "database", f"{shown} answers, and keeps what it acknowledges")]
+    try:
+        return [
+            Finding("good", "database", f"{shown} answers, and keeps what it acknowledges"),
+            *await _nats_of(database),
+        ]
+    finally:
+        await database.close()
+
+
+async def _nats_of(database: "Database") -> list[Finding]:
+    """Whether the runtimes that serve a database are on one NATS."""
+    from heddle_database.port import StatementFailed
+    from heddle_runtime.store.relay_rows import relays_by_stream
+
+    try:
+        first, *others = (await database.read(relays_by_stream)).values()
+    except (StatementFailed, ValueError):  # tables of another version, or none yet; no runtime with a NATS lives
+        return []
+    if not others:
+        return [Finding("good", "events", f"are published by {', '.join(first)}, on one NATS")]
+    apart = "; ".join(", ".join(each) for each in others)
+    return [
+        Finding(
+            "bad",
+            "events",
+            f"are published by {', '.join(first)} alone: on another NATS, where nobody is told of any, are {apart}",
+            "give every runtime on this database the same NATS, and start it again: heddle up --nats, HEDDLE_NATS",
+        )
+    ]
 
 
 async def _server(options: Options) -> list[Finding]:
@@ -134,7 +166,7 @@ async def _server(options: Options) -> list[Finding]:
             return await _told_by_server(session, options)
     except ServiceUnreachable as error:
         here = Finding("note", "server", str(error), "start it with `heddle up`")
-        return [here, _callers_here(), _port(options.address)]
+        return [here, _callers_here(), *_tool_credentials_here(), _port(options.address)]
     except HeddleError as error:
         return [Finding("bad", "server", str(error), f"`heddle explain {error.reason}`")]
 
@@ -155,7 +187,18 @@ async def _told_by_server(session: Session, options: Options) -> list[Finding]:
         grade: Grade = "good" if each.available else "bad" if each.is_default else "note"
         remedy = "" if each.available or not each.is_default else "start the server with another: heddle up --model"
         findings.append(Finding(grade, f"model {each.model}{default}", each.note, remedy))
-    return findings
+    providers = (
+        await session.stubs.tool_providers.ListToolProviders(ListToolProvidersRequest(page_size=1_000))
+    ).providers
+    return [*findings, *map(_tools, providers)]
+
+
+def _tools(provider: ToolProvider) -> Finding:
+    """Whether the tools of a provider can be had."""
+    subject, where = f"tools of {provider.provider_id}", provider.grpc_target or "the server itself"
+    if provider.available:
+        return Finding("good", subject, f"loaded from {where}")
+    return Finding("bad", subject, provider.problem, f"then ask again: heddle tools refresh {provider.provider_id}")
 
 
 def _callers(kinds: Iterable[str]) -> Finding:
@@ -175,6 +218,20 @@ def _callers_here() -> Finding:
         return _callers(accepted_kinds(RuntimeSettings()))
     except (CannotServe, ValueError) as error:
         return Finding("bad", "callers", str(error), "mend the HEDDLE_ variables (docs/identity.md)")
+
+
+def _tool_credentials_here() -> list[Finding]:
+    """Whether a server that is started here now could show its tool providers what is named for them."""
+    from heddle_runtime.settings import RuntimeSettings
+    from heddle_runtime.wiring.tool_credentials import check_credentials
+
+    try:
+        settings = RuntimeSettings()
+        check_credentials(settings)
+    except (CannotServe, ValueError) as error:
+        return [Finding("bad", "tool credentials", str(error), "mend the HEDDLE_ variables (docs/identity.md)")]
+    named = ", ".join(settings.tools.credentials)
+    return [Finding("good", "tool credentials", f"can be read, for {named}")] if named else []
 
 
 def _port(address: str) -> Finding:

@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "restore": "Put a backup in the place of a database that is gone.",
     "dump": "Write all rows of a database to a file, for either engine.",
     "load": "Load a dump into an empty database of either engine.",
+    "finish": "End a rollout: change in the tables what waited for it.",
     "export": "Write a thread as a scenario that a scripted model replays.",
     "serve": "Serve one service, configured by the environment.",
     "doctor": "Look for what is missing here, and say what to do.",

@@ -83,8 +83,7 @@ async def _serve(settings: RuntimeSettings, screen: Screen, greet: Greeting, *, 
 
         asked = await stack.enter_async_context(asked_by_signal())
         find_nats = nats.endpoint if nats else None
-        # The others know callers by the development identity alone; with credentials each is served by itself.
-        companions = companions_of(settings, find_nats) if bundle and is_development(settings) else ()
+        companions = companions_of(settings, find_nats) if bundle else ()
         running = await stack.enter_async_context(running_runtime(settings, find_nats, companions))
         leave_out_what_is_here()
         bus = ",".join(nats.endpoint().servers) if nats else settings.nats

@@ -17,8 +17,8 @@ from heddle_client.port import FrameStream
 from heddle_client.resume import follow_thread, follow_turn
 from heddle_client.transcript import Transcript
 from heddle_client.transcript_lines import RunLine
-from heddle_core.errors import InputAlreadyResolved, InputExpired
 from heddle_core.faults import HeddleError
+from heddle_core.runtime_errors import InputAlreadyResolved, InputExpired
 
 TERMINAL = frozenset({"run_completed", "run_failed", "run_cancelled"})
 

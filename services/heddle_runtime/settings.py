@@ -55,8 +55,20 @@ class ModelSettings(_Part):
     local_threads: int = Field(default=1, ge=1, description="Of the local model's child process.")
 
 
+class CredentialSettings(_Part):
+    """What the runtime shows to the tool providers at one address, as files: they are read again when they change."""
+
+    token_file: Path | None = Field(default=None, description="Holds a bearer token, as an API key or a JWT.")
+    tls: bool = Field(default=False, description="Speak TLS, trusting the system's roots unless `ca_file` is set.")
+    ca_file: Path | None = Field(default=None, description="PEM roots of the server's certificate; with it, TLS.")
+    certificate_file: Path | None = Field(default=None, description="PEM chain to show; with it, TLS.")
+    key_file: Path | None = Field(default=None, description="PEM key of that certificate.")
+    server_name: str | None = Field(default=None, description="Name in the server's certificate, if not the host's.")
+    allow_plaintext: bool = Field(default=False, description="Send the token without TLS, as behind a mesh.")
+
+
 class ToolSettings(_Part):
-    """The tools inside the runtime."""
+    """The tools inside the runtime, and those that tenants may reach."""
 
     sandbox: Path | None = Field(
         default=None, description="Folder of read_file and write_file; data_dir/sandbox if unset."
@@ -68,6 +80,10 @@ class ToolSettings(_Part):
     provider_targets: tuple[str, ...] = Field(
         default=(),
         description="Addresses that tenants may register as tool providers; callers in development may name any.",
+    )
+    credentials: dict[str, CredentialSettings] = Field(
+        default_factory=dict[str, CredentialSettings],
+        description="What is shown to tool providers, by their exact address; to every other, nothing.",
     )
     input_expiry: timedelta = Field(default=timedelta(hours=24), description="How long a question or approval waits.")
 
@@ -153,13 +169,23 @@ class RetentionSettings(_Part):
     every: timedelta = Field(
         default=timedelta(hours=1), ge=timedelta(seconds=1), description="How often the log is looked through."
     )
+    requests: timedelta = Field(
+        default=timedelta(days=7),
+        ge=timedelta(days=1),
+        description="How long requests are known that made no run and no thread.",
+    )
 
 
 class RuntimeSettings(BaseSettings):
     """Everything that can be set on a runtime."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HEDDLE_", env_nested_delimiter="__", extra="ignore", frozen=True, secrets_dir=None
+        env_prefix="HEDDLE_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        frozen=True,
+        secrets_dir=None,
+        hide_input_in_errors=True,  # what does not fit may be a secret in the wrong place
     )
 
     data_dir: Path = Field(default=Path(".heddle"), description="Folder of the embedded database.")

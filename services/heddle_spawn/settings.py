@@ -10,6 +10,13 @@ from pydantic_settings import SettingsConfigDict
 
 from heddle_client.beside import BesideSettings
 
+Kind = Literal["image", "video", "audio", "text"]
+
+
+def _texts() -> dict[Kind, str]:
+    """What needs no pipeline: texts, by the writer that comes with the runtime."""
+    return {"text": "writer"}
+
 
 class SpawnSettings(BesideSettings):
     """Everything that can be set on the spawn service."""
@@ -20,7 +27,7 @@ class SpawnSettings(BesideSettings):
     most_depth: int = Field(default=3, ge=0, description="Of a child below its root; the runtime's bound holds too.")
     most_children: int = Field(default=8, ge=1, description="Open children of one run; likewise.")
     cycles: bool = Field(default=False, description="Whether an agent may delegate to itself.")
-    assets: dict[Literal["image", "video", "audio", "text"], str] = Field(
-        default_factory=dict[Literal["image", "video", "audio", "text"], str],
-        description="Which agent makes which kind of asset. Empty: `request_asset` refuses.",
+    assets: dict[Kind, str] = Field(
+        default_factory=_texts,
+        description="Which agent makes which kind of asset; `request_asset` refuses the others.",
     )

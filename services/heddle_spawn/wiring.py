@@ -1,21 +1,24 @@
 """The one place where the spawn service is put together: settings in, a serving service out."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from heddle_bus.endpoint import FindEndpoint
 from heddle_bus.events import DELETED
 from heddle_bus.jetstream import JetStreamBus
 from heddle_bus.thread_bells import ringing
-from heddle_client.beside import opened, server_of
+from heddle_client.beside import by_way, opened, server_of, sharing
 from heddle_client.runs import prepare
 from heddle_core.changes import Changes
 from heddle_core.clock import Clock, SystemClock
+from heddle_core.ids import TimeOrderedIds
+from heddle_database.housekeeping import Housekeeping
 from heddle_database.migrations import Migrations
 from heddle_grpc import tool_calls
-from heddle_grpc.companions import Companion, OpenCompanion
+from heddle_grpc.companions import Companion, OpenCompanion, WayIn
 from heddle_grpc.drain import Drain
 from heddle_grpc.routes import Service
 from heddle_grpc.standalone import told_address
@@ -47,6 +50,8 @@ class RunningSpawn:
     """Where it listens, with the port that was picked."""
     operations_port: int
     operations_http_port: int
+    changes: Changes
+    """Rings in this process for every child and group that it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,9 @@ class SpawnParts:
     """The spawn service as a part of a process that serves others beside it."""
 
     services: tuple[Service, ...]
-    rounds: Rounds
-    """Serve these once the server runs; they look after what is open."""
+    serving: Callable[[], AbstractAsyncContextManager[None]]
+    """Enter this once the server runs: it looks after what is open, and lets old requests go."""
+    changes: Changes
 
 
 @asynccontextmanager
@@ -68,13 +74,14 @@ async def running_spawn(settings: SpawnSettings) -> AsyncGenerator[RunningSpawn]
         StoreUnavailable: the database cannot be opened.
     """
     clock, drain = SystemClock(), Drain()
-    async with spawn_parts(settings, clock, drain, lambda: settings.runtime.address) as parts:
+    async with spawn_parts(settings, clock, drain) as parts:
         server = server_of(settings, parts.services, (RUN, READ, ACT_AS), clock, drain)
-        async with server.running(), parts.rounds.serving():
+        async with server.running(), parts.serving():
             yield RunningSpawn(
                 address=told_address(settings.listen, server.ports[0]),
                 operations_port=server.operations_port,
                 operations_http_port=server.operations_http_port,
+                changes=parts.changes,
             )
 
 
@@ -83,18 +90,15 @@ async def spawn_parts(
     settings: SpawnSettings,
     clock: Clock,
     drain: Drain,
-    runtime_address: Callable[[], str],
     bundled_nats: FindEndpoint | None = None,
 ) -> AsyncGenerator[SpawnParts]:
     """The service with its database open; it reaches the runtime when it first needs it.
-
-    `runtime_address` is asked then: within one process, the port is known only once it is bound.
 
     Raises:
         IllegalTransition, StoreUnavailable: see `heddle_client.beside.opened`.
     """
     async with AsyncExitStack() as stack:
-        open_parts = opened(settings, MIGRATIONS, clock, runtime_address)
+        open_parts = opened(settings, MIGRATIONS, clock)
         database, door = await stack.enter_async_context(open_parts)
         changes = Changes()
         store = Store(database, settings.sweep_every, changes)
@@ -112,23 +116,33 @@ async def spawn_parts(
             bus = await stack.enter_async_context(JetStreamBus(find, name="heddle-spawn", keeps_stream=False))
             bells = {**dict.fromkeys(_RINGING, rounds.ring_thread), DELETED: rounds.forget_thread}
             await stack.enter_async_context(ringing(bus, bells, rounds.sweep_now))
+            replica = TimeOrderedIds(clock).new("worker")
+            await stack.enter_async_context(sharing(settings, changes, bus, "spawn", replica))
         assets = {WantedAsset[kind.upper()]: agent_id for kind, agent_id in settings.assets.items()}
         bounds = TreeBounds(settings.most_depth, settings.most_children, settings.cycles)
         spawning = Spawning(store, door.runs_of, clock, rounds.recorded, bounds, assets)
-        reading = Reading(store, door.runs_of, changes, clock, rounds.ring_spawn, rounds.ring_group)
+        look_every = settings.look_every(beside_bus=find is not None)
+        reading = Reading(store, door.runs_of, changes, clock, rounds.ring_spawn, rounds.ring_group, look_every)
         services = (
             Service(spawn_service.NAME, spawn_service.SpawnServicer(spawning, reading, drain), spawn_service.RULES),
             Service(TOOL_SERVICE, tool_service.ToolServicer(spawning), tool_calls.RULES),
         )
-        yield SpawnParts(services, rounds)
+        housekeeping = Housekeeping(partial(store.purge_requests, settings.requests_kept))
+
+        @asynccontextmanager
+        async def serving() -> AsyncGenerator[None]:
+            async with rounds.serving(), housekeeping.serving():
+                yield
+
+        yield SpawnParts(services, serving, changes)
 
 
 def spawn_companion(settings: SpawnSettings, bundled_nats: FindEndpoint | None = None) -> OpenCompanion:
     """The spawn service for the port of the runtime that it uses; its tools are those of the provider `spawn`."""
 
     @asynccontextmanager
-    async def companion(drain: Drain, address: Callable[[], str]) -> AsyncGenerator[Companion]:
-        async with spawn_parts(settings, SystemClock(), drain, address, bundled_nats) as parts:
-            yield Companion(parts.services, parts.rounds.serving, tool_provider="spawn")
+    async def companion(drain: Drain, way: WayIn) -> AsyncGenerator[Companion]:
+        async with spawn_parts(by_way(settings, way, "spawn"), SystemClock(), drain, bundled_nats) as parts:
+            yield Companion(parts.services, parts.serving, tool_provider="spawn")
 
     return companion

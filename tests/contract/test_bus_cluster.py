@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import nats
 import pytest
 import trustme
+from nats.js.errors import NoStreamResponseError
 
 from heddle_bus import subjects
 from heddle_bus.endpoint import Endpoint
 from heddle_bus.jetstream import JetStreamBus
 from heddle_bus.link import Link
 from heddle_bus.port import Message, StoredMessage
+from heddle_bus.queue import JetStreamQueue, QueueSettings
 from heddle_bus.server import find_binary
 from heddle_bus.stream import StreamSettings
 from heddle_core.errors import DeadlinePassed, ServiceUnreachable
@@ -135,6 +138,71 @@ async def test_the_loss_of_any_node_stops_neither_publishers_nor_readers(cluster
                 assert isinstance(item, StoredMessage)
                 read.append(int(item.payload))
         assert list(dict.fromkeys(read)) == list(range(60))
+
+
+@pytest.mark.slow
+async def test_signals_of_a_tenant_come_through_the_deployed_permissions(cluster: Cluster) -> None:
+    wanted = QueueSettings(
+        stream=subjects.SIGNAL_STREAM, subjects=subjects.SIGNAL_STREAM_SUBJECTS, consumer="campaign", replicas=3
+    )
+    outside = Link(cluster.signals, name="acme", on_lost=lambda: None)
+    subject = subjects.signals("acme", "sale")
+    async with asyncio.timeout(PATIENCE), AsyncExitStack() as closing:
+        closing.push_async_callback(outside.close)
+        settings = StreamSettings(replicas=3, bytes_limit=64 * 1024**2)
+        heddle = await closing.enter_async_context(JetStreamBus(lambda: cluster.endpoint, stream=settings))
+        await heddle.connection.until(lambda state: state.durable)
+        async with JetStreamQueue(lambda: cluster.endpoint, wanted, name="campaign") as queue:
+            taking = asyncio.create_task(anext(queue))
+            await outside.open()
+            while not taking.done():  # before the queue has made its stream nobody stores it
+                await outside.send(subject, b"first", {})
+                await asyncio.wait([taking], timeout=0.2)
+            first = taking.result().message
+            assert (first.subject, first.payload) == (subject, b"first")
+            await queue.done(taking.result())
+        await outside.send(subject, b"last", {})
+        async with JetStreamQueue(lambda: cluster.endpoint, wanted, name="campaign") as queue:
+            async for delivery in queue:
+                assert delivery.message.position.sequence > first.position.sequence, "it was settled"
+                await queue.done(delivery)
+                if delivery.message.payload == b"last":
+                    break
+
+
+@pytest.mark.slow
+async def test_who_reports_signals_hears_that_they_were_stored_and_no_answers_to_others(cluster: Cluster) -> None:
+    wanted = QueueSettings(
+        stream=subjects.SIGNAL_STREAM, subjects=subjects.SIGNAL_STREAM_SUBJECTS, consumer="campaign", replicas=3
+    )
+    refused: asyncio.Queue[Exception] = asyncio.Queue()
+    settings = StreamSettings(replicas=3, bytes_limit=64 * 1024**2)
+    async with asyncio.timeout(PATIENCE), AsyncExitStack() as closing:
+        heddle = await closing.enter_async_context(JetStreamBus(lambda: cluster.endpoint, stream=settings))
+        await heddle.connection.until(lambda state: state.durable)
+        queue = await closing.enter_async_context(JetStreamQueue(lambda: cluster.endpoint, wanted, name="campaign"))
+        outside = await nats.connect(
+            list(cluster.signals.servers),
+            user=cluster.signals.user,
+            password=cluster.signals.password,
+            tls=cluster.signals.tls,
+            inbox_prefix=b"_INBOX_acme",
+            error_cb=refused.put,
+        )
+        closing.push_async_callback(outside.close)
+        subject = subjects.signals("acme", "sale")
+        taking = asyncio.create_task(anext(queue))
+        while True:  # before the queue has made its stream nobody stores it
+            try:
+                stored = await outside.jetstream().publish(subject, b"{}")
+            except NoStreamResponseError:
+                continue
+            break
+        assert stored.stream == subjects.SIGNAL_STREAM
+        assert (await taking).message.position.sequence == stored.seq
+        for listened in ("_INBOX.>", "_INBOX_other.>", "heddle.v1.>"):
+            await outside.subscribe(listened)
+            assert "permissions violation for subscription" in str(await refused.get()).lower(), listened
 
 
 @pytest.mark.slow

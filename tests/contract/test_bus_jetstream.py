@@ -200,6 +200,28 @@ async def test_changed_settings_reach_a_stream_that_is_there_and_keep_what_it_ho
     assert (info["config"]["storage"], info["config"]["discard"]) == ("file", "old")
 
 
+async def test_who_only_listens_reads_the_stream_and_leaves_its_settings_as_they_are(
+    server: NatsServer, link: Link
+) -> None:
+    kept = replace(SMALL_STREAM, age_limit=timedelta(hours=1))
+    async with (
+        jetstream_bus(server, kept) as bus,
+        JetStreamBus(server.endpoint, name="listener", keeps_stream=False) as listener,
+        listener.follow((SUBJECT,), after=None) as following,
+    ):
+        await bus.publish(SUBJECT, b"1", message_id="m1")
+        async with asyncio.timeout(20):
+            item = await anext(following)
+        assert isinstance(item, StoredMessage) and item.payload == b"1"
+    config = (await link.api(f"STREAM.INFO.{subjects.EVENT_STREAM}", {}, STEP)).checked()["config"]
+    assert (config["max_age"], config["max_bytes"]) == (3_600 * 10**9, SMALL_STREAM.bytes_limit)
+
+
+def test_the_example_of_a_consumer_only_listens() -> None:
+    example = Path(__file__).parents[2] / "examples" / "consume_events.py"
+    assert 'name="example", keeps_stream=False)' in example.read_text(encoding="utf-8")
+
+
 async def test_nobody_gets_in_without_the_token(server: NatsServer) -> None:
     (url,) = server.endpoint().servers
     for token in ("", "guess"):

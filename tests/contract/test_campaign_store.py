@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from heddle_campaign.facade import lifecycle
-from heddle_campaign.facade.ports import Asked, Change, Fired, Standing
+from heddle_campaign.facade.ports.decisions import Asked, Change, Fired, Standing
 from heddle_campaign.facade.settling import settle
 from heddle_campaign.rules.budget import Quota
 from heddle_campaign.rules.campaigns import (
@@ -33,7 +33,8 @@ from heddle_campaign.rules.signals import CustomSignal, PerformanceDip, TrendSpi
 from heddle_campaign.rules.states import CampaignState, CycleState
 from heddle_campaign.rules.triggers import SignalTrigger
 from heddle_core.clock import Micros
-from heddle_core.errors import CampaignNotFound, EtagMismatch, IllegalTransition, RequestIdReused
+from heddle_core.companion_errors import CampaignNotFound
+from heddle_core.errors import EtagMismatch, IllegalTransition, RequestIdReused
 from heddle_core.usage import MicroUsd, Usage
 from tests.kit.campaign_stores import (
     ACME,
@@ -221,26 +222,6 @@ async def test_a_decision_is_told_of_load_time_taken_times_and_what_triggers_did
     await world.store.decide(ACME, "c1", look, asked=Asked(dedupe_key="calm"))
     assert (seen[-1].moment, seen[-1].history.dedupe_keys, seen[-1].started) == (NOW + 60 * SECOND, {}, "")
     assert seen[-1].history.last_fired == {"t": NOW}
-
-
-async def test_firings_are_kept_for_thirty_days_and_each_triggers_last_one_longer(world: Campaigns) -> None:
-    await world.create(triggers=(SignalTrigger("a", ViralPost()), SignalTrigger("b", ViralPost())))
-    for number, (key, days) in enumerate((("a", 0), ("a", 20), ("b", 0), ("a", 15))):
-        world.clock.advance(days * 86_400)
-        cycle = cycle_of(number, origin=CycleOrigin.SIGNAL)
-        await world.store.decide(ACME, "c1", adding(cycle, fired=Fired(key, f"d{number}", cycle.cycle_id)))
-    seen: list[Standing] = []
-
-    def look(standing: Standing) -> Change:
-        seen.append(standing)
-        return Change(standing.campaign)
-
-    for key in ("d0", "d1", "d2"):
-        await world.store.decide(ACME, "c1", look, asked=Asked(dedupe_key=key))
-    day = 86_400 * SECOND
-    assert [each.history.dedupe_keys for each in seen] == [{}, {"d1": NOW + 20 * day}, {"d2": NOW + 20 * day}]
-    assert seen[0].history.last_fired == {"a": NOW + 35 * day, "b": NOW + 20 * day}
-    assert await world.counts("signal_firings") == 3
 
 
 async def test_a_cycle_whose_key_is_taken_is_left_as_it_stands(world: Campaigns) -> None:

@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 
 from heddle_campaign.facade import lifecycle
-from heddle_campaign.facade.ports import Change, ListCycles, Standing
+from heddle_campaign.facade.ports.decisions import Change, Standing
+from heddle_campaign.facade.ports.listing import ListCycles
 from heddle_campaign.facade.settling import settle
 from heddle_campaign.rules.campaigns import PauseReason
 from heddle_campaign.rules.cycle_keys import CycleOrigin
@@ -20,7 +21,8 @@ from heddle_campaign.rules.queue import Bounds, Rate
 from heddle_campaign.rules.schedule import OverlapPolicy
 from heddle_campaign.rules.states import CampaignState, CycleState, TurnState
 from heddle_core.clock import Micros
-from heddle_core.errors import CycleNotFound, IllegalTransition, RequestIdReused
+from heddle_core.companion_errors import CycleNotFound
+from heddle_core.errors import IllegalTransition, RequestIdReused
 from heddle_core.ids import TenantId
 from heddle_core.usage import MicroUsd, Usage
 from tests.kit.campaign_stores import ACME, ENGINES, LEASE, NOW, SECOND, Campaigns, adding, cycle_of, every

@@ -8,7 +8,8 @@ from typing import Any
 import pytest_asyncio
 
 from heddle_campaign.facade import lifecycle
-from heddle_campaign.facade.ports import Change, CyclePage, ListCampaigns, ListCycles, Past
+from heddle_campaign.facade.ports.decisions import Change
+from heddle_campaign.facade.ports.listing import CyclePage, ListCampaigns, ListCycles, Past
 from heddle_campaign.rules.budget import MicroUsd
 from heddle_campaign.rules.campaigns import Campaign, CampaignAgent
 from heddle_campaign.rules.cycle_keys import CycleOrigin

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from heddle_campaign.facade.ports import ListMemories
-from heddle_campaign.rules.learned import Citation, PeerMessage, PeerMessageKind
+from heddle_campaign.facade.ports.listing import ListMemories
+from heddle_campaign.rules.learned import Citation, PeerMessage, PeerMessageKind, Speaker
 from heddle_campaign.rules.memories import MemoryKind
 from heddle_client.values import AssetReference
 from heddle_core.clock import Micros
-from heddle_core.errors import MemoryNotFound, RequestIdReused
+from heddle_core.companion_errors import MemoryNotFound
+from heddle_core.errors import RequestIdReused
 from heddle_core.ids import TenantId
 from tests.kit.campaign_stores import ACME, ENGINES, NOW, SECOND, Campaigns, memory_of
 
@@ -30,7 +31,8 @@ async def opened(request: Any, tmp_path: Path) -> AsyncGenerator[Campaigns]:
 
 def message(message_id: str, at: int, **fields: Any) -> PeerMessage:
     given: dict[str, Any] = {"kind": PeerMessageKind.NOTICE, "sender_role": "writer", "text": "hi", **fields}
-    return PeerMessage(ACME, "c1", message_id, send_time=Micros(NOW + at * SECOND), **given)
+    given = {"tenant": ACME, "campaign_id": "c1", **given}
+    return PeerMessage(message_id=message_id, send_time=Micros(NOW + at * SECOND), **given)
 
 
 async def names(world: Campaigns, **filters: Any) -> list[str]:
@@ -176,6 +178,25 @@ async def test_all_memories_are_walked_page_by_page_over_all_tenants(world: Camp
     assert seen == [("acme", "m0"), ("acme", "m2"), ("other", "m0"), ("other", "m1")]
 
 
+async def test_threads_that_messages_were_sent_from_are_walked_page_by_page(world: Campaigns) -> None:
+    await world.create("c2")
+    await world.create("cx", tenant=OTHER)
+    said = [("c1", "t2"), ("c2", "t1"), ("c1", "t2"), ("c1", ""), ("c2", "t3")]
+    for number, (campaign_id, thread_id) in enumerate(said):
+        await world.memories.tell(message(f"msg_{number}", number, campaign_id=campaign_id, thread_id=thread_id))
+    await world.memories.tell(message("msg_9", 9, tenant=OTHER, campaign_id="cx", thread_id="t1"))
+    place, seen = ("", ""), list[Speaker]()
+    while page := await world.memories.speakers(place, 2):
+        seen += page
+        place = seen[-1].tenant, seen[-1].thread_id
+    assert seen == [
+        Speaker(ACME, "t1", "c2"),
+        Speaker(ACME, "t2", "c1"),
+        Speaker(ACME, "t3", "c2"),
+        Speaker(OTHER, "t1", "cx"),
+    ]
+
+
 async def test_messages_between_agents_are_kept_once_and_told_newest_first(world: Campaigns) -> None:
     full = message(
         "msg_1",
@@ -201,6 +222,21 @@ async def test_messages_between_agents_are_kept_once_and_told_newest_first(world
     world.clock.advance(month)
     await world.memories.tell(message("msg_9", month))
     assert len(await world.memories.messages(ACME, "c1", since=Micros(0), most=9)) == 1
+
+
+async def test_messages_go_with_the_thread_in_which_they_were_sent(world: Campaigns) -> None:
+    await world.memories.learn([memory_of("a", citation=Citation("thr_1", 1, 2, "run_1"))])
+    await world.memories.tell(message("msg_1", 1, thread_id="thr_1"))
+    await world.memories.tell(message("msg_2", 2, thread_id="thr_2"))
+    await world.memories.tell(message("msg_3", 3))
+    with world.changes.bell(ACME, "c1") as bell:
+        assert await world.memories.forget_thread(OTHER, "thr_1") == 0
+        assert await world.memories.forget_thread(ACME, "thr_9") == 0
+        assert not bell.is_set()
+        assert await world.memories.forget_thread(ACME, "thr_1") == 2
+        assert bell.is_set(), "who watches sees it go"
+    left = await world.memories.messages(ACME, "c1", since=Micros(0), most=9)
+    assert [(each.message_id, each.thread_id) for each in left] == [("msg_3", ""), ("msg_2", "thr_2")]
 
 
 async def test_what_a_campaign_knew_goes_with_it_and_comes_no_more(world: Campaigns) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest_asyncio
 
 from heddle_campaign.facade import lifecycle
-from heddle_campaign.facade.ports import Change, Standing
+from heddle_campaign.facade.ports.decisions import Change, Standing
 from heddle_campaign.facade.settling import settle
 from heddle_campaign.rules.queue import Bounds
 from heddle_campaign.rules.states import CampaignState, CycleState

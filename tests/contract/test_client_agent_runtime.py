@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,14 @@ from heddle.runtime.v1.input_pb2 import InputKind, InputState
 from heddle.runtime.v1.run_pb2 import CancelCause, RunState
 from heddle.runtime.v1.run_service_pb2 import GetRunRequest, ListRunsRequest, WaitRunRequest
 from heddle.runtime.v1.stream_pb2 import ClosingReason, StreamFrame
+from heddle.runtime.v1.thread_service_pb2 import CreateThreadRequest
 from heddle.runtime.v1.tool_call_pb2 import ToolCallOutcome
 from heddle.runtime.v1.turn_pb2 import ConflictPolicy
+from heddle_client import values as v
 from heddle_client.port import AgentRuntime
+from heddle_client.runs import Runs
 from heddle_client.transcript import Transcript
-from heddle_core import errors
+from heddle_core import errors, runtime_errors
 from tests.kit.runtime_calls import (
     all_events,
     at_work,
@@ -77,12 +81,24 @@ async def test_a_request_id_with_another_body_is_refused(runtime: AgentRuntime) 
     assert refused.value.request_id == request_id
 
 
+async def test_a_thread_is_made_once_and_answers_turns_under_its_own_title_and_labels(runtime: AgentRuntime) -> None:
+    thread = v.NewThread(new_id(), "t_made", "Spring: shoes", {"team": "red"})
+    for each in (thread, thread, replace(thread, title="Other"), replace(thread, request_id=new_id())):
+        await Runs(runtime).open_thread(each)
+    await runtime.start_turn(start("hello", "t_made", wait=20))
+    found = (await runtime.get_snapshot(GetSnapshotRequest(thread_id="t_made"))).snapshot.thread.settings
+    assert (found.title, dict(found.labels)) == ("Spring: shoes", {"team": "red"})
+    request = CreateThreadRequest(request_id=new_id(), thread_id="t_made")
+    with pytest.raises(errors.AlreadyExists):
+        await runtime.create_thread(request)
+
+
 async def test_an_unknown_thread_is_made_only_when_asked_for(runtime: AgentRuntime) -> None:
     request = start("hello", "t_none")
     request.create_if_missing = False
-    with pytest.raises(errors.ThreadNotFound):
+    with pytest.raises(runtime_errors.ThreadNotFound):
         await runtime.start_turn(request)
-    with pytest.raises(errors.ThreadNotFound):
+    with pytest.raises(runtime_errors.ThreadNotFound):
         await runtime.get_snapshot(GetSnapshotRequest(thread_id="t_none"))
 
 
@@ -92,13 +108,13 @@ async def test_validating_only_starts_nothing(runtime: AgentRuntime) -> None:
     answer = await runtime.start_turn(request)
     assert answer.disposition == TurnDisposition.TURN_DISPOSITION_VALIDATED
     assert answer.estimate.input_tokens > 0
-    with pytest.raises(errors.ThreadNotFound):
+    with pytest.raises(runtime_errors.ThreadNotFound):
         await runtime.get_snapshot(GetSnapshotRequest(thread_id="t_1"))
 
 
 async def test_a_busy_thread_refuses_under_reject_and_names_the_run(runtime: AgentRuntime) -> None:
     holder = await at_work(runtime, "t_1")
-    with pytest.raises(errors.ThreadBusy) as refused:
+    with pytest.raises(runtime_errors.ThreadBusy) as refused:
         await runtime.start_turn(start("hello", "t_1", policy=ConflictPolicy.CONFLICT_POLICY_REJECT))
     assert refused.value.run_id == holder
 
@@ -233,7 +249,7 @@ async def test_a_turn_that_was_started_without_a_stream_can_be_joined(runtime: A
 
 
 async def test_joining_an_unknown_request_is_not_found(runtime: AgentRuntime) -> None:
-    with pytest.raises(errors.RequestNotFound):
+    with pytest.raises(runtime_errors.RequestNotFound):
         await read(runtime.stream_turn(StartStreamingTurnRequest(request_id="r_none", after_sequence=0)))
 
 
@@ -268,7 +284,7 @@ async def test_a_cancel_before_arrival_keeps_the_turn_from_starting(runtime: Age
     request_id = new_id()
     answer = await runtime.cancel_run(CancelRunRequest(request_id=new_id(), turn_request_id=request_id))
     assert not answer.HasField("run")
-    with pytest.raises(errors.RequestCancelled):
+    with pytest.raises(runtime_errors.RequestCancelled):
         await runtime.start_turn(start("hello", "t_1", request_id=request_id))
 
 
@@ -283,7 +299,7 @@ async def test_cancelling_a_waiting_run_ends_its_question_and_its_call(runtime: 
     answer, asked = await waiting(runtime, "t_1")
     await runtime.cancel_run(CancelRunRequest(request_id=new_id(), run_id=answer.run.run_id))
     await runtime.wait_run(WaitRunRequest(run_id=answer.run.run_id, wait_seconds=20))
-    with pytest.raises(errors.InputAlreadyResolved):
+    with pytest.raises(runtime_errors.InputAlreadyResolved):
         await runtime.resolve_input(resolving(asked.input_id, "stars"))
     outcomes = [
         each.tool_call_completed.outcome
@@ -294,11 +310,11 @@ async def test_cancelling_a_waiting_run_ends_its_question_and_its_call(runtime: 
 
 
 async def test_unknown_runs_are_not_found(runtime: AgentRuntime) -> None:
-    with pytest.raises(errors.RunNotFound):
+    with pytest.raises(runtime_errors.RunNotFound):
         await runtime.get_run(GetRunRequest(run_id="run_none"))
-    with pytest.raises(errors.RunNotFound):
+    with pytest.raises(runtime_errors.RunNotFound):
         await runtime.wait_run(WaitRunRequest(run_id="run_none"))
-    with pytest.raises(errors.RunNotFound):
+    with pytest.raises(runtime_errors.RunNotFound):
         await runtime.cancel_run(CancelRunRequest(request_id=new_id(), run_id="run_none"))
 
 
@@ -326,11 +342,11 @@ async def test_an_exact_repeat_of_the_answer_succeeds_and_changes_nothing(runtim
 async def test_a_late_answer_is_refused_and_names_the_state(runtime: AgentRuntime) -> None:
     _, asked = await waiting(runtime, "t_1")
     await runtime.resolve_input(resolving(asked.input_id, "stars"))
-    with pytest.raises(errors.InputAlreadyResolved) as refused:
+    with pytest.raises(runtime_errors.InputAlreadyResolved) as refused:
         await runtime.resolve_input(resolving(asked.input_id, "clouds"))
     assert (refused.value.input_id, refused.value.state) == (asked.input_id, "ANSWERED")
 
 
 async def test_an_answer_to_an_unknown_input_is_not_found(runtime: AgentRuntime) -> None:
-    with pytest.raises(errors.InputNotFound):
+    with pytest.raises(runtime_errors.InputNotFound):
         await runtime.resolve_input(resolving("input_none", "stars"))

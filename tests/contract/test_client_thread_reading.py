@@ -19,7 +19,7 @@ from heddle.runtime.v1.thread_pb2 import ThreadActivity
 from heddle.runtime.v1.thread_service_pb2 import ListEventsRequest
 from heddle_client.port import AgentRuntime
 from heddle_client.transcript import Transcript
-from heddle_core import errors
+from heddle_core import runtime_errors
 from tests.kit.runtime_calls import (
     all_events,
     at_work,
@@ -123,20 +123,20 @@ async def test_a_cursor_beyond_the_log_is_refused_everywhere(runtime: AgentRunti
     await read(runtime.stream_turn(streamed("hello", "t_1", request_id)))
     last = len(await all_events(runtime, "t_1"))
     ahead = last + 1
-    with pytest.raises(errors.CursorAhead) as refused:
+    with pytest.raises(runtime_errors.CursorAhead) as refused:
         await read(runtime.watch_thread("t_1", after_sequence=ahead))
     assert (refused.value.cursor, refused.value.last) == (ahead, last)
-    with pytest.raises(errors.CursorAhead):
+    with pytest.raises(runtime_errors.CursorAhead):
         await runtime.list_events(ListEventsRequest(thread_id="t_1", after_sequence=ahead))
     join = StartStreamingTurnRequest(request_id=request_id, after_sequence=ahead)
-    with pytest.raises(errors.CursorAhead):
+    with pytest.raises(runtime_errors.CursorAhead):
         await read(runtime.stream_turn(join))
 
 
 async def test_an_unknown_thread_is_not_found_by_any_reader(runtime: AgentRuntime) -> None:
-    with pytest.raises(errors.ThreadNotFound):
+    with pytest.raises(runtime_errors.ThreadNotFound):
         await read(runtime.watch_thread("t_none"))
-    with pytest.raises(errors.ThreadNotFound):
+    with pytest.raises(runtime_errors.ThreadNotFound):
         await runtime.list_events(ListEventsRequest(thread_id="t_none"))
 
 

@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 
 from heddle_core.clock import Micros
-from heddle_core.errors import IllegalTransition, Overloaded, RunNotFound, StoreUnavailable
+from heddle_core.errors import IllegalTransition, Overloaded, StoreUnavailable
+from heddle_core.runtime_errors import RunNotFound
 from heddle_database.port import Database, StatementFailed, Transaction
 from tests.kit.databases import (
     Engine,
@@ -268,7 +269,7 @@ async def test_closing_settles_all_that_was_accepted_and_refuses_the_rest(engine
     await database.write(create)
     writing = [asyncio.ensure_future(database.write(insert(number))) for number in range(600)]
     reading = asyncio.ensure_future(database.read(numbers))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # one turn of the loop: all of them have been asked for
     await asyncio.gather(database.close(), database.close())
     assert [await each for each in writing] == list(range(600))
     assert len(await reading) <= 600

@@ -15,7 +15,7 @@ from heddle_core.clock import ManualClock
 from heddle_core.errors import IllegalTransition, StoreUnavailable
 from heddle_database.port import StatementFailed, Transaction
 from heddle_database.sqlite import SqliteDatabase
-from heddle_database.sqlite_connection import SqliteOptions
+from heddle_database.sqlite_connection import SqliteOptions, writing
 
 OPTIONS = SqliteOptions(busy_timeout=timedelta(milliseconds=20))
 
@@ -48,6 +48,7 @@ def count(transaction: Transaction) -> int:
 
 def settings(transaction: Transaction) -> dict[str, object]:
     names = ("journal_mode", "synchronous", "foreign_keys", "query_only", "busy_timeout", "wal_autocheckpoint")
+    names += ("secure_delete",)
     return {name: row[0] for name in names if (row := transaction.row(f"PRAGMA {name}")) is not None}
 
 
@@ -59,6 +60,7 @@ async def test_the_writer_syncs_each_commit_and_checks_foreign_keys(database: Sq
         "query_only": 0,
         "busy_timeout": 0,
         "wal_autocheckpoint": 16000,
+        "secure_delete": 1,
     }
 
 
@@ -165,6 +167,21 @@ async def test_closing_empties_the_write_ahead_log_into_the_file(database: Sqlit
     left.close()
 
 
+@pytest.mark.parametrize("length", [10, 60_000], ids=["in its page", "in pages of its own"])
+@pytest.mark.parametrize("statement", ["UPDATE notes SET body = '' WHERE id = 5", "DELETE FROM notes WHERE id = 5"])
+async def test_what_was_overwritten_or_deleted_is_nowhere_in_the_file(
+    database: SqliteDatabase, path: Path, length: int, statement: str
+) -> None:
+    secret = "4711 " * length
+    for number in range(10):
+        await database.write(insert(number, secret if number == 5 else "note " * length))
+    await database.write(lambda transaction: transaction.run(statement))
+    await database.close()
+    kept = path.read_bytes()
+    assert b"note note" in kept
+    assert b"4711" not in kept
+
+
 async def test_values_that_the_driver_cannot_store_fail_their_statement(database: SqliteDatabase) -> None:
     for bad in (object(), 1 << 64, "\ud800"):
         with pytest.raises(StatementFailed, match="INSERT INTO notes"):
@@ -172,3 +189,10 @@ async def test_values_that_the_driver_cannot_store_fail_their_statement(database
                 lambda transaction, bad=bad: transaction.run("INSERT INTO notes VALUES (1, :b)", b=bad)
             )
     assert await database.read(count) == 0
+
+
+def test_the_log_is_copied_back_before_it_could_fill_the_disk() -> None:
+    def log_pages(free_mebibytes: int) -> int | str:
+        return writing(OPTIONS, free_mebibytes * 256)["wal_autocheckpoint"]
+
+    assert [log_pages(1 << 20), log_pages(24), log_pages(0)] == [OPTIONS.checkpoint_pages, 768, 256]

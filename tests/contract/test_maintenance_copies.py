@@ -12,10 +12,12 @@ import pytest_asyncio
 
 import heddle_runtime.threads.events as e
 from heddle_core.errors import IllegalTransition
-from heddle_core.ids import ThreadId
+from heddle_core.ids import RequestId, ThreadId
 from heddle_database.dump import dump, examine
 from heddle_database.tables import read_tables
+from heddle_runtime.facade.commands import RequestKey
 from heddle_runtime.facade.retention import RetentionPolicy
+from heddle_runtime.facade.thread_commands import DeleteThread
 from heddle_runtime.maintenance import copies
 from heddle_runtime.maintenance.auditing import audit
 from heddle_runtime.maintenance.databases import (
@@ -27,9 +29,11 @@ from heddle_runtime.maintenance.databases import (
 )
 from heddle_runtime.store.retention import LogRetention
 from heddle_runtime.store.store import Store
+from heddle_runtime.store.thread_store import ThreadStore
 from heddle_runtime.threads.fold_codec import encode
+from tests.kit.log_life import redact, talk
 from tests.kit.postgres import shared_server
-from tests.kit.stores import ACME, LEASE, SHOPS, WORKER, Shop, sqlite_shop
+from tests.kit.stores import ACME, ADA, LEASE, SHOPS, WORKER, Shop, sqlite_shop
 
 MakePlace = Callable[[], Awaitable[Place]]
 
@@ -206,6 +210,27 @@ async def test_a_backup_is_made_beside_the_process_that_writes(tmp_path: Path) -
     assert not done.audit.problems
     async with store_at(Place(tmp_path / "new")) as store:
         assert (await store.load_fold(ACME, ThreadId("t5"))).last_sequence == before
+
+
+async def test_a_copy_holds_nothing_of_what_was_redacted_trimmed_or_deleted_before(tmp_path: Path) -> None:
+    async with sqlite_shop(tmp_path) as shop:
+        for thread_id, text in (("t1", "secret 4711 " * 900), ("t2", "4712 " * 900), ("t3", "4713 " * 900)):
+            owner = await shop.owner(thread_id, text=text)
+            await owner.say(f"I heard {text}")
+            await owner.complete()
+            state = await shop.store.load_fold(ACME, ThreadId(thread_id))
+            await shop.store.store_snapshot(ACME, state, encode(state))
+            await talk(shop, 3, thread_id)
+        for message_id in ("said_1", "msg_1"):
+            await redact(shop, message_id)
+        key = RequestKey("DeleteThread", RequestId("d1"), b"")
+        await ThreadStore(shop.store).delete_thread(DeleteThread(ADA, key, ThreadId("t2")))
+        (tmp_path / "heddle.db").symlink_to(tmp_path / "store.db")
+        assert not (await copies.back_up(Place(tmp_path), tmp_path / "backup.db")).audit.problems
+    kept = (tmp_path / "backup.db").read_bytes()
+    assert b"4713" in kept
+    assert b"4711" not in kept
+    assert b"4712" not in kept
 
 
 async def facts_of(place: Place) -> tuple[int, int, int]:

@@ -33,7 +33,7 @@ async def bus(world: World) -> Bus:
     return await world.bus()
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=SHOPS)
 async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
     async with SHOPS[request.param](tmp_path) as shop:
         yield shop

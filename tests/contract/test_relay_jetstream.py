@@ -19,7 +19,7 @@ from tests.kit.relays import consuming, ends, relaying, stream_of
 from tests.kit.stores import SHOPS, Shop
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=SHOPS)
 async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
     async with SHOPS[request.param](tmp_path) as shop:
         yield shop

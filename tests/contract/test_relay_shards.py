@@ -10,7 +10,7 @@ import pytest
 
 from heddle_bus.memory import MemoryBus, MemoryServer
 from heddle_bus.port import Connection
-from heddle_core.clock import ManualClock
+from heddle_core.clock import ManualClock, Micros
 from heddle_core.ids import ThreadId, WorkerId
 from heddle_runtime.relay.ports import Mark, StreamNote
 from heddle_runtime.relay.shards import SHARDS, fair_share, shard_of
@@ -20,6 +20,8 @@ from tests.kit.relays import SHARED, consuming, ends, relaying
 from tests.kit.stores import ACME, LEASE, OTHER, SHOPS, WORKER, Shop
 
 THIRD = WorkerId("wrk_3")
+STREAM = Micros(7)
+"""The one server's."""
 
 
 @pytest.fixture(params=SHOPS)
@@ -40,7 +42,7 @@ def server() -> MemoryServer:
 
 async def stand(rows: DatabaseRelayStore, shop: Shop, worker: WorkerId) -> set[int]:
     await shop.store.renew_lease(worker, "here", LEASE)
-    return set((await rows.stand(worker, sole_process=False)).fences)
+    return set((await rows.stand(worker, STREAM, sole_process=False)).fences)
 
 
 def test_every_thread_has_a_shard_and_they_are_evenly_filled() -> None:
@@ -76,7 +78,7 @@ async def test_the_shards_of_a_worker_whose_lease_has_ended_go_to_the_others(
     await stand(rows, shop, OTHER)
     shop.clock.advance(LEASE / 1_000_000 + 1)
     assert len(await stand(rows, shop, OTHER)) == SHARDS
-    standing = await rows.stand(OTHER, sole_process=False)
+    standing = await rows.stand(OTHER, STREAM, sole_process=False)
     assert set(standing.fences.values()) == {2} and standing.owners == {}
 
 
@@ -88,9 +90,9 @@ async def test_the_shards_of_a_worker_that_leaves_are_free_at_once(shop: Shop, r
 
 async def test_a_sole_process_takes_all_shards_from_whoever_had_them(shop: Shop, rows: DatabaseRelayStore) -> None:
     await stand(rows, shop, WORKER)
-    standing = await rows.stand(OTHER, sole_process=True)
+    standing = await rows.stand(OTHER, STREAM, sole_process=True)
     assert len(standing.fences) == SHARDS
-    again = await rows.stand(OTHER, sole_process=True)
+    again = await rows.stand(OTHER, STREAM, sole_process=True)
     assert again.fences == standing.fences, "what it has it keeps, under the same fence"
 
 
@@ -99,9 +101,9 @@ async def test_a_mark_under_a_fence_of_yesterday_is_refused(shop: Shop, rows: Da
     key = (ACME, ThreadId("t1"))
     shard = shard_of(key)
     await shop.store.renew_lease(WORKER, "here", LEASE)
-    fence = (await rows.stand(WORKER, sole_process=False)).fences[shard]
+    fence = (await rows.stand(WORKER, STREAM, sole_process=False)).fences[shard]
     await rows.leave(WORKER)
-    standing = await rows.stand(OTHER, sole_process=False)
+    standing = await rows.stand(OTHER, STREAM, sole_process=False)
     assert await rows.mark(WORKER, [Mark(key, 2, shard, fence)], None) == {shard}
     assert await shop.row("SELECT published_sequence FROM threads") == (0,)
     assert await rows.mark(OTHER, [Mark(key, 2, shard, standing.fences[shard])], None) == frozenset()
@@ -111,25 +113,45 @@ async def test_a_mark_under_a_fence_of_yesterday_is_refused(shop: Shop, rows: Da
 
 async def test_adopting_another_stream_voids_the_fences_of_all(shop: Shop, rows: DatabaseRelayStore) -> None:
     await stand(rows, shop, WORKER)
-    await rows.adopt(shop.clock.now())
-    first = await rows.stand(WORKER, sole_process=False)
+    await rows.adopt(None, shop.clock.now())
+    first = await rows.stand(WORKER, STREAM, sole_process=False)
     assert first.stream == StreamNote(shop.clock.now(), 0, "")
-    await rows.adopt(shop.clock.now())
-    assert (await rows.stand(WORKER, sole_process=False)).fences == first.fences, "it is no other stream"
+    await rows.adopt(None, shop.clock.now())
+    assert (await rows.stand(WORKER, STREAM, sole_process=False)).fences == first.fences, "it is no other stream"
     shop.clock.advance(1)
-    await rows.adopt(shop.clock.now())
-    after = (await rows.stand(WORKER, sole_process=False)).fences
+    await rows.adopt(first.stream, shop.clock.now())
+    after = (await rows.stand(WORKER, STREAM, sole_process=False)).fences
     assert all(after[shard] == fence + 1 for shard, fence in first.fences.items())
+
+
+async def test_an_old_copy_of_the_stream_is_adopted_once_though_it_is_as_old_as_the_stream(
+    shop: Shop, rows: DatabaseRelayStore
+) -> None:
+    await stand(rows, shop, WORKER)
+    created = shop.clock.now()
+    await rows.adopt(None, created)
+    lost = StreamNote(created, 9, "nine")
+    await rows.mark(WORKER, [], lost)
+    before = await rows.stand(WORKER, STREAM, sole_process=False)
+    await rows.adopt(lost, created)
+    after = await rows.stand(WORKER, STREAM, sole_process=False)
+    assert after.stream == StreamNote(created, 0, "")
+    assert all(after.fences[shard] == fence + 1 for shard, fence in before.fences.items())
+    again = StreamNote(created, 4, "four")
+    await rows.mark(WORKER, [], again)
+    await rows.adopt(lost, created)
+    later = await rows.stand(WORKER, STREAM, sole_process=False)
+    assert (later.stream, later.fences) == (again, after.fences), "another relay had seen the same loss"
 
 
 async def test_the_stream_note_follows_the_stream_it_was_made_for(shop: Shop, rows: DatabaseRelayStore) -> None:
     await stand(rows, shop, WORKER)
     created = shop.clock.now()
-    await rows.adopt(created)
+    await rows.adopt(None, created)
     for note in (StreamNote(created, 5, "e"), StreamNote(created, 3, "c")):
         await rows.mark(WORKER, [], note)
     await rows.mark(WORKER, [], StreamNote(type(created)(created - 1), 9, "z"))
-    assert (await rows.stand(WORKER, sole_process=False)).stream == StreamNote(created, 5, "e")
+    assert (await rows.stand(WORKER, STREAM, sole_process=False)).stream == StreamNote(created, 5, "e")
 
 
 async def test_what_a_replica_commits_is_published_by_the_owner_of_its_shard(shop: Shop, server: MemoryServer) -> None:

@@ -244,6 +244,25 @@ async def test_a_group_is_rung_for_by_the_end_of_a_child_and_opens_and_stops_its
     assert await store.save_group(group, replace(group, progress="late")) is None
 
 
+async def test_a_cancelled_group_says_why_on_each_child_that_has_not_ended_for_another_reason(
+    store: Store, clock: ManualClock
+) -> None:
+    group, spawns = group_with("a", "b", "c")
+    await store.record(None, spawns, group)
+    first, second = [await store.spawn("acme", f"spn_{key}") for key in "ab"]
+    assert first is not None
+    assert second is not None
+    await store.save_spawn(first, replace(first, state=SpawnState.COMPLETED))
+    await store.save_spawn(second, replace(second, stop=Stop.DEADLINE))
+    why = SpawnFailure("CANCELLED", "ada cancelled it: sold out")
+    (standing,) = (await store.take_due(10)).groups or (await store.group("acme", "spg_1"),)
+    assert standing is not None
+    clock.advance(1)
+    assert await store.save_group(standing, replace(standing, stop=Stop.ASKED), cancelled=why) is not None
+    told = {each.spec.spawn_key: (each.stop, each.failure) for each in await store.members("acme", "spg_1")}
+    assert told == {"a": (Stop.NONE, None), "b": (Stop.DEADLINE, None), "c": (Stop.ASKED, why)}
+
+
 async def test_children_are_listed_by_page_order_and_filter(store: Store) -> None:
     for number in range(5):
         made = child(f"k{number}", create_time=Micros(NOW + number // 2), agent_id="x" if number % 2 else "y")
@@ -284,3 +303,18 @@ async def test_a_cancel_is_remembered_under_its_request(store: Store) -> None:
     await store.remember(cancel, "spn_k")
     assert await store.target_of(cancel) == "spn_k"
     assert await store.target_of(KEY) is None
+
+
+async def test_old_requests_are_let_go_and_a_repeat_finds_the_child_by_its_key(
+    store: Store, clock: ManualClock
+) -> None:
+    first = await store.record(KEY, [child()], None)
+    kept = timedelta(days=7)
+    clock.advance(kept.total_seconds())
+    assert await store.purge_requests(kept, 100) == 0
+    clock.advance(1)
+    assert await store.purge_requests(kept, 100) == 1
+    assert await store.target_of(KEY) is None
+    again = await store.record(KEY, [child()], None)
+    assert not again.new
+    assert again.spawns == first.spawns

@@ -14,9 +14,10 @@ import pytest_asyncio
 
 import heddle_runtime.threads.events as e
 from heddle.runtime.v1.event_pb2 import ThreadEvent
-from heddle_core.errors import IllegalTransition, InputAlreadyResolved, StaleFence, ThreadBusy
+from heddle_core.errors import IllegalTransition
 from heddle_core.faults import HeddleError
 from heddle_core.ids import CallId, InputId, MessageId, RunId, StepId, ThreadId, WorkerId
+from heddle_core.runtime_errors import InputAlreadyResolved, StaleFence, ThreadBusy
 from heddle_core.usage import Usage
 from heddle_runtime.runs.claim import Claim
 from heddle_runtime.runs.content import Text

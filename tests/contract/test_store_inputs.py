@@ -9,8 +9,9 @@ import pytest_asyncio
 
 import heddle_runtime.threads.events as e
 from heddle_core.clock import Micros
-from heddle_core.errors import InputAlreadyResolved, InputExpired, InputNotFound, RequestIdReused
+from heddle_core.errors import RequestIdReused
 from heddle_core.ids import CallId, InputId, PrincipalId, RequestId, TenantId
+from heddle_core.runtime_errors import InputAlreadyResolved, InputExpired, InputNotFound
 from heddle_runtime.facade.commands import Caller, RequestKey, ResolveInput
 from heddle_runtime.runs.content import Actor
 from heddle_runtime.runs.inputs import InputAnswer, InputDecision, InputKind, InputProgress, InputRequest

@@ -10,13 +10,17 @@ import pytest
 import pytest_asyncio
 
 import heddle_runtime.threads.events as e
-from heddle_core.errors import ChainBroken, CursorTooOld, IllegalTransition, ThreadNotFound
+from heddle.runtime.v1.event_pb2 import ThreadEvent
+from heddle_core.errors import IllegalTransition
 from heddle_core.ids import RequestId, RunId, ThreadId
+from heddle_core.runtime_errors import ChainBroken, CursorTooOld, ThreadNotFound
+from heddle_runtime.codec.codec import event_message
 from heddle_runtime.facade.commands import ForkThread, RequestKey
 from heddle_runtime.facade.retention import Place, RetentionPolicy, Upkeep
 from heddle_runtime.facade.thread_commands import DeleteThread
 from heddle_runtime.store import retention
 from heddle_runtime.store.marks import RUN_COMPLETED, TURN_REQUESTED, Mark
+from heddle_runtime.store.relay_store import DatabaseRelayStore
 from heddle_runtime.store.retention import LogRetention, last_boundary
 from heddle_runtime.store.rollout import live_fold_version, may_write, require_readable
 from heddle_runtime.store.run_store import RunStore
@@ -53,6 +57,19 @@ async def test_a_trimmed_log_begins_behind_a_run_and_verifies_from_its_base_on(s
     assert (verified.events, verified.last_sequence, verified.last_hash) == (len(kept), last, before.head_hash)
     shop.store.log.forget(ACME, T1)
     assert encode(await shop.fold()) == whole
+
+
+@pytest.mark.parametrize("behind", [0, 1], ids=["below the trim", "at the trim"])
+async def test_the_first_event_that_is_published_behind_a_trim_names_the_hash_of_what_went(
+    shop: Shop, behind: int
+) -> None:
+    await talk(shop, 5)
+    await trim(shop)
+    first, _ = await bounds(shop)
+    (kept,) = await shop.store.read_events(ACME, T1, first - 1, 1)
+    wanted = {(ACME, T1): (first - 1) * behind}
+    (facts,) = await DatabaseRelayStore(shop.store).read_facts(wanted, most_each=1, most_bytes=1 << 20)
+    assert [ThreadEvent.FromString(fact.payload) for fact in facts.facts] == [event_message(T1, kept)]
 
 
 async def test_a_reader_below_the_first_event_is_told_so_however_it_reads(shop: Shop) -> None:

@@ -6,21 +6,18 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from heddle_core.errors import (
+from heddle_core.errors import EtagMismatch, IllegalTransition, InvalidField, RequestIdReused
+from heddle_core.ids import PrincipalId, TenantId
+from heddle_core.runtime_errors import (
     BudgetExceeded,
     DepthExceeded,
-    EtagMismatch,
     FanOutExceeded,
-    IllegalTransition,
-    InvalidField,
     ParentCancelled,
     ParentFinished,
-    RequestIdReused,
     RunNotFound,
     ThreadBusy,
     ThreadNotFound,
 )
-from heddle_core.ids import PrincipalId, TenantId
 from heddle_core.usage import MicroUsd, Usage
 from heddle_runtime.facade.commands import Caller, Disposition
 from heddle_runtime.runs.content import Actor, Text

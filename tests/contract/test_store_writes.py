@@ -8,12 +8,14 @@ import pytest
 import pytest_asyncio
 
 import heddle_runtime.threads.events as e
-from heddle_core.errors import RequestCancelled, RequestIdReused, RunNotFound, StaleFence, ThreadNotFound
+from heddle_core.errors import RequestIdReused
 from heddle_core.ids import CallId, InputId, MessageId, RequestId, StepId, ThreadId
+from heddle_core.runtime_errors import RequestCancelled, RunNotFound, StaleFence, ThreadNotFound
 from heddle_core.usage import MicroUsd, Usage
+from heddle_database.port import StatementFailed
 from heddle_runtime.facade.commands import RedactMessage, RequestKey
 from heddle_runtime.runs.content import Text
-from heddle_runtime.runs.run import CancelCause
+from heddle_runtime.runs.run import CancelCause, FailureReason, RunFailure
 from heddle_runtime.runs.state import InputState, RunState
 from heddle_runtime.runs.turn import ConflictPolicy
 from heddle_runtime.store.reads import nearest_snapshot
@@ -49,6 +51,15 @@ async def test_a_lane_is_claimed_once_and_in_the_order_of_its_queue(shop: Shop) 
     await owner.complete()
     claims = await shop.store.claim_any(OTHER, 10)
     assert [each.run_id for each in claims] == [second.run.run_id]
+
+
+async def test_a_second_run_at_work_on_a_thread_is_refused_by_the_database_itself(shop: Shop) -> None:
+    owner = await shop.owner()
+    await shop.turn()
+    for state in (RunState.RUNNING, RunState.WAITING):
+        with pytest.raises(StatementFailed, match=r"(?i)unique"):
+            await shop.database.write(lambda tx, state=state: tx.run(f"UPDATE runs SET state = {int(state)}"))
+    assert (await shop.run(owner.claim.run_id)).state is RunState.RUNNING
 
 
 async def test_many_threads_are_claimed_oldest_turn_first_within_a_limit(shop: Shop) -> None:
@@ -197,6 +208,17 @@ async def test_an_ended_run_frees_the_lane_and_closes_its_inputs(shop: Shop) -> 
     await owner.fail()
     assert await shop.row("SELECT lane_run_id FROM threads") == ("",)
     assert await shop.row("SELECT state FROM inputs") == (int(InputState.CANCELLED),)
+
+
+async def test_a_run_can_fail_with_words_that_no_text_column_takes(shop: Shop) -> None:
+    owner = await shop.owner()
+    said = "the provider said: \0 500"
+    await owner.write(e.RunFailed(RunFailure(FailureReason.MODEL_REFUSED, said)))
+    run = await shop.run(owner.claim.run_id)
+    assert run.state is RunState.FAILED and run.failure is not None
+    assert run.failure.message == "the provider said:  500"
+    (ended,) = [each.payload for each in await shop.events() if isinstance(each.payload, e.RunFailed)]
+    assert ended.failure.message == said
 
 
 async def test_one_failing_operation_fails_no_other(shop: Shop) -> None:

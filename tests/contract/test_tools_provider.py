@@ -1,6 +1,7 @@
 """What every provider of tools must do, held against those that there are."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -31,6 +32,7 @@ from heddle_runtime.tools.port import (
     ToolSpec,
 )
 from heddle_runtime.tools.registry import Registry
+from heddle_runtime.tools.renewed_provider import RenewedProvider
 from heddle_runtime.tools.schema import Schemas
 from tests.kit.tool_servers import (
     ToolServer,
@@ -125,7 +127,32 @@ async def over_grpc() -> AsyncIterator[Subject]:
         await provider.close()
 
 
-@pytest.fixture(params=[builtin, over_grpc], ids=["builtin", "grpc"])
+async def renewed() -> AsyncIterator[Subject]:
+    """The same over gRPC, opened with what stands in files: each look at them finds something else."""
+    looks = itertools.count()
+    async for subject in over_grpc():
+        lent = Lent(subject.provider)
+        subject.provider = RenewedProvider(lent.provider_id, lambda: next(looks), lent.again)
+        yield subject
+        await subject.provider.close()
+
+
+class Lent:
+    """Another's provider, that stays open when this is closed."""
+
+    def __init__(self, provider: ToolProvider) -> None:
+        self.provider_id, self.confirms_stop = provider.provider_id, provider.confirms_stop
+        self.list_tools, self.call = provider.list_tools, provider.call
+
+    def again(self, look: int) -> ToolProvider:
+        """What is opened at each look."""
+        return self
+
+    async def close(self) -> None:
+        """Nothing is its own."""
+
+
+@pytest.fixture(params=[builtin, over_grpc, renewed], ids=["builtin", "grpc", "renewed"])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     async for each in request.param():
         yield each

@@ -101,7 +101,7 @@ def cells() -> Iterator[Cell]:
 def _on(store: str, nodes: int) -> Iterator[Cell]:
     for point, temper in POINTS:
         yield Cell(point, store, breaking.kill_at, point, times=24, nodes=nodes, temper=temper)
-    snapshot = Cell("snapshot", store, breaking.kill_at, "snapshot", times=8, nodes=nodes, temper=_LONG)
+    snapshot = Cell("snapshot", store, breaking.kill_at, "snapshot", times=12, nodes=nodes, temper=_LONG)
     yield replace(snapshot, shows=("snapshots",))
     yield Cell("any_time", store, breaking.kill_at_any_time, times=60, nodes=nodes)
     yield Cell("drain", store, breaking.kill_in_drain, times=24, nodes=nodes)
@@ -140,7 +140,8 @@ def _with_broker(store: str, nodes: int) -> Iterator[Cell]:
 def _with_spawn(bus: Cell) -> Iterator[Cell]:
     """A thousand children, with the spawn service in a process of its own and within `heddle up`."""
     shows = ("children", "parents_told", "too_deep", "too_wide", "too_dear", "cancels", "takeovers")
-    spawn = replace(bus, name="spawn", how=spawn_breaking.break_delegation, told="20", times=64, bustles=False)
+    spawn = replace(bus, name="spawn", how=spawn_breaking.break_delegation, told="20", bustles=False)
+    spawn = replace(spawn, times=spawn_breaking.TIMES)
     alone = (("PROGRAM", programs.SERVE_RUNTIME),)
     yield replace(spawn, quick=5 if bus.store == SQLITE else 0, shows=(*shows, "spawn_killed"), settings=alone)
     composed = (("PROGRAM", programs.UP), *spawn_breaking.SWEEP)
@@ -152,8 +153,9 @@ def _with_bad_disk() -> Iterator[Cell]:
     disk = Cell("disk_full", SQLITE, store_breaking.fill_disk, times=12, quick=2, needs=("mount",))
     yield replace(disk, shows=("refused_by_store",))
     sync = replace(disk, needs=("strace",), quick=0)
+    lost = ("refused_by_store", "tried_in_outage")
     yield replace(sync, name="sync_killed", how=store_breaking.kill_at_sync, times=32, shows=("takeovers",))
-    yield replace(sync, name="sync_fails", how=store_breaking.fail_syncs, times=16, shows=("refused_by_store",))
+    yield replace(sync, name="sync_fails", how=store_breaking.fail_syncs, times=16, shows=lost)
 
 
 def _with_bad_clock() -> Iterator[Cell]:
@@ -175,10 +177,13 @@ def _quick() -> tuple[Cell, Cell]:
 
 def _with_bad_postgres() -> Iterator[Cell]:
     restarted = Cell("restarted", POSTGRES, store_breaking.restart_postgres, times=20)
-    yield replace(restarted, shows=("refused_by_store",))
+    restarted = replace(restarted, shows=("refused_by_store", "tried_in_outage"))
+    yield restarted
     behind = replace(restarted, proxied=True, shows=())
     yield replace(behind, name="commit_answer_cut", how=store_breaking.cut_commit_answers, times=60)
-    yield replace(behind, name="cut_off", how=store_breaking.cut_postgres_off, times=20)
+    yield replace(behind, name="cut_off", how=store_breaking.cut_postgres_off, shows=("tried_in_outage",))
+    disk = Cell("disk_full", POSTGRES, store_breaking.fill_disk, times=12, needs=("mount",))
+    yield replace(disk, shows=("refused_by_store",))
 
 
 def _replicas() -> Iterator[Cell]:

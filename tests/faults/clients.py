@@ -122,6 +122,7 @@ class Client:
             follows=follows,
             node=node,
             tenant=self.tenant,
+            principal=self.principal,
             method=method,
             after=after,
             whole=whole,

@@ -26,6 +26,7 @@ from tests.faults.delegation_tasks import (
     AGENTS,
     HANDS,
     LEAD,
+    TOO_MANY_TOKENS,
     Task,
     asking_task,
     chain_task,
@@ -51,10 +52,13 @@ _ACTORS = 8
 _CROWDED_EVERY = 6
 """Times that a client gives children to a run until it gives too many."""
 _CHILDREN_BEGIN_WITHIN = 0.6
-_CHAINS_END_WITHIN = 8.0
+_CHAINS_END_WITHIN = 40.0
 """Seconds."""
 _TOO_MANY, _SLOW_TOKENS = (5, 4, 3), 30
 """Children in groups that are given to one parent by a client that does not count, and the slice of each."""
+
+_MORE_THAN_FIT = 30
+"""Children: a run may have eight."""
 
 _DEEDS = (("lead", 9), ("root", 4), ("group", 3), ("under", 6), ("again", 2), ("cancel", 3), ("answer", 4))
 
@@ -117,12 +121,14 @@ class Delegators:
                 self._stopped = True
 
     async def overreach(self) -> None:
-        """Ask for too deep and for too many children, and cancel some: whatever else happens, that did."""
+        """Ask for too deep, for too many and for too dear children, and cancel some: whatever else happens, that did.
+
+        Before anybody is at work and anything is broken, so that every refusal is there each time.
+        """
         deep = {tenant: await self._turn(tenant, chain_task(self._id(), self._random)) for tenant in TENANTS}
         async with asyncio.TaskGroup() as both:
             for place, tenant in enumerate(TENANTS):
-                parent = await self._turn(tenant, asking_task(self._id()))
-                both.create_task(self._crowd(tenant, parent, cancels=place == 0))
+                both.create_task(self._go_too_far(tenant, cancels=place == 0))
         with suppress(TimeoutError):
             async with asyncio.timeout(_CHAINS_END_WITHIN):
                 while deep:
@@ -151,6 +157,17 @@ class Delegators:
             if left:
                 await asyncio.sleep(_LOOKED_EVERY)
         self._journal.write("delegation_settled", seconds=time.monotonic() - began, left=left)
+
+    async def _go_too_far(self, tenant: str, *, cancels: bool) -> None:
+        """Give a run that waits a child that is too dear, and children that wait, too, until it may have no more."""
+        parent = await self._turn(tenant, asking_task(self._id()))
+        specs = [self._asking_spec(slice_) for slice_ in (TOO_MANY_TOKENS, *[_SLOW_TOKENS] * _MORE_THAN_FIT)]
+        for spec in specs:
+            request = pb.SpawnAgentRequest(request_id=self._id(), spec=spec, parent_run_id=parent)
+            if await self._spawn(tenant, "SpawnAgent", request) == "FAN_OUT_EXCEEDED":
+                break  # perhaps not the first that is too many: the runtime counts those that have begun
+        if cancels:
+            await self._cancel_run(tenant, parent)
 
     async def _is_over(self, tenant: str, run_id: str) -> bool:
         told = await self._clients[tenant].call(0, "runs", "GetRun", GetRunRequest(run_id=run_id))
@@ -343,6 +360,11 @@ class Delegators:
     def _slow_spec(self) -> spawn_pb2.SpawnSpec:
         key = self._id()
         task, slice_ = [ContentPart(text=slow_text(key))], spawn_pb2.BudgetSlice(tokens=_SLOW_TOKENS)
+        return spawn_pb2.SpawnSpec(spawn_key=key, agent_id=HANDS[0], task=task, budget=slice_)
+
+    def _asking_spec(self, tokens: int) -> spawn_pb2.SpawnSpec:
+        key = self._id()
+        task, slice_ = [ContentPart(text=asking_task(key).text)], spawn_pb2.BudgetSlice(tokens=tokens)
         return spawn_pb2.SpawnSpec(spawn_key=key, agent_id=HANDS[0], task=task, budget=slice_)
 
     def _count(self, children: int) -> None:

@@ -10,7 +10,8 @@ LEAD, LINE, HANDS = "lead", ("second", "third", "fourth", "fifth"), ("hand", "ey
 AGENTS = (LEAD, *LINE, *HANDS)
 """Who leads, who stands in line below, each one deeper than the one before, and who works."""
 
-_TOO_MANY_TOKENS = 5_000
+TOO_MANY_TOKENS = 5_000
+"""More than any run that delegates has."""
 _GREEDY_LIMIT, _GREEDY_SLICE = 160, 60
 _OVER_MOST_CHILDREN = 9
 
@@ -94,7 +95,7 @@ def _greedy(marker: str, random: Random) -> Task:
 
 
 def _over_ask(marker: str, random: Random) -> Task:
-    child = {**_child(marker, random), "budget": {"tokens": _TOO_MANY_TOKENS}}
+    child = {**_child(marker, random), "budget": {"tokens": TOO_MANY_TOKENS}}
     return Task(_delegating(marker, ("spawn_agent", child)), 0, 300)
 
 

@@ -82,4 +82,7 @@ def mutants() -> Iterator[Mutant]:
     yield Mutant("children_outlive_cancel", ("P16",), "sqlite/spawn", times=4)
     yield Mutant("tenant_unchecked", ("P17",), "sqlite/calm", times=4)
     yield Mutant("queue_unbounded", ("P18",), "sqlite/slow_readers", times=1)
+    yield Mutant("lost_connection_kept", ("P19",), "postgres/restarted", times=1, needs=("postgres",))
+    yield Mutant("broken_connection_kept", ("P19",), "sqlite/sync_fails", times=1, needs=("strace",))
+    yield Mutant("failed_commit_told", ("P19",), "sqlite/sync_fails", times=6, needs=("strace",))
     yield Mutant("drain_dawdles", ("P20",), "sqlite/drain", times=2)

@@ -2,20 +2,21 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.faults.cells import EVERY_POINT, POSTGRES, SQLITE
 from tests.faults.run_cell import Report, as_dict
+from tests.faults.spawn_breaking import POINTS
 
 BAD = ("VIOLATED", "VACUOUS", "BROKEN")
 """Outcomes after which a run has failed."""
 
 _COUNTED = ("acknowledged", "takeovers", "unknowns", "fence_refusals", "unknown_answers", "resumed_streams", "events")
 _HEAD = ("cell", "outcome", "kills", "turns", "takeovers", "UNKNOWN", "refusals", "unsaid", "resumed", "events", "s")
-_WIDTHS = (32, 9, 6, 7, 9, 8, 8, 7, 8, 8, 6)
+_WIDTHS = (32, 9, 6, 7, 11, 9, 10, 8, 9, 9, 6)
 
 NEVER_ZERO = ("takeovers", "unknowns", "fence_refusals")
 """A whole run on a store that shows none of one of these has tested nothing."""
@@ -44,10 +45,7 @@ def line_of(report: Report) -> str:
 
 def table_of(reports: Sequence[Report], judged: Sequence[dict[str, Any]]) -> str:
     """The whole table, with sums, and what was wrong beneath it."""
-    lines = [_line(*_HEAD), *map(line_of, reports)]
-    sums = [sum(report.counts.get(name, 0) for report in reports) for name in _COUNTED]
-    numbers = [sum(report.kills for report in reports), *sums, round(sum(report.seconds for report in reports))]
-    lines.append(_line("all", "", *map(str, numbers)))
+    lines = [cells_of(reports)]
     for report in reports:
         lines += wrongs_of(report)
     if judged:
@@ -55,6 +53,14 @@ def table_of(reports: Sequence[Report], judged: Sequence[dict[str, Any]]) -> str
         lines.append(f"mutants: {caught} of {len(judged)} caught")
         lines += [f"    {each['mutant']:34} {each['outcome']:8} {each['by']}" for each in judged]
     return "\n".join(lines)
+
+
+def cells_of(reports: Sequence[Report]) -> str:
+    """A line for each cell, and one with sums."""
+    lines = [_line(*_HEAD), *map(line_of, reports)]
+    sums = [sum(report.counts.get(name, 0) for report in reports) for name in _COUNTED]
+    numbers = [sum(report.kills for report in reports), *sums, round(sum(report.seconds for report in reports))]
+    return "\n".join([*lines, _line("all", "", *map(str, numbers))])
 
 
 def wrongs_of(report: Report) -> list[str]:
@@ -82,15 +88,13 @@ def demands(reports: Sequence[Report], judged: Sequence[dict[str, Any]]) -> list
     """What a whole run on both stores is to reach, and what this one has."""
     broken: Counter[str] = Counter()
     for report in reports:
-        broken[report.cell.partition("/")[2]] += report.kills - report.missed
-    points = {store: _points(store, reports) for store in (SQLITE, POSTGRES)}
+        for name in (report.cell, report.cell.partition("/")[2]):
+            broken[name] += report.kills - report.missed
     return [
         Demand("runtimes killed", 1_000, sum(report.counts.get("killed", 0) for report in reports)),
         Demand("turns acknowledged", 20_000, sum(report.counts.get("acknowledged", 0) for report in reports)),
-        *(
-            Demand(f"kills at the place that was reached least often on {store}", 5, min(found.values()))
-            for store, found in points.items()
-        ),
+        *_at_each("a runtime", EVERY_POINT, reports),
+        *_at_each("the spawn service", POINTS, reports),
         Demand("runtimes frozen past their lease", 100, broken["zombie"] + broken["replicas_zombie"]),
         Demand("NATS killed", 20, broken["nats_killed"]),
         Demand("NATS away for 15 s", 20, broken["nats_down"]),
@@ -98,7 +102,9 @@ def demands(reports: Sequence[Report], judged: Sequence[dict[str, Any]]) -> list
         Demand("NATS away for 2 minutes", 2, broken["nats_long_down"]),
         Demand("PostgreSQL restarted under load", 20, broken["restarted"]),
         Demand("answers to a commit cut", 20, broken["commit_answer_cut"]),
-        Demand("disk full, then grown", 10, broken["disk_full"]),
+        Demand("disk full under SQLite, then given room", 10, broken["sqlite/disk_full"]),
+        Demand("disk full under PostgreSQL, then given room", 10, broken["postgres/disk_full"]),
+        Demand("calls to a store that could commit nothing, none acknowledged", 100, _sum(reports, "tried_in_outage")),
         Demand("runtimes killed at their n-th sync", 20, broken["sync_killed"]),
         Demand("children of the spawn service, on either store", 4_000, _sum(reports, "children")),
         Demand("spawn services killed in a process of their own", 100, _sum(reports, "spawn_killed")),
@@ -119,10 +125,18 @@ def _sum(reports: Sequence[Report], count: str) -> int:
     return sum(report.counts.get(count, 0) for report in reports)
 
 
-def _points(store: str, reports: Sequence[Report]) -> dict[str, int]:
-    """How often a process was really killed at each place."""
+def points_of(store: str, reports: Sequence[Report]) -> dict[str, int]:
+    """How often a process was really killed at each place that it names, on a store."""
     mine = [report.points for report in reports if report.cell.startswith(f"{store}/")]
-    return {point: sum(points.get(point, 0) for points in mine) for point in EVERY_POINT}
+    return {point: sum(points.get(point, 0) for points in mine) for point in (*EVERY_POINT, *POINTS)}
+
+
+def _at_each(whom: str, points: Sequence[str], reports: Sequence[Report]) -> Iterator[Demand]:
+    """That each of several places was reached on each store: the least often of them counts."""
+    for store in (SQLITE, POSTGRES):
+        reached = points_of(store, reports)
+        least = min(points, key=lambda point: reached[point])
+        yield Demand(f"kills of {whom} at each place, on {store} (least often: `{least}`)", 5, reached[least])
 
 
 def _percent_caught(judged: Sequence[dict[str, Any]]) -> int:

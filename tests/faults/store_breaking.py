@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tests.faults.world import World
 _RECOVERS_WITHIN = 20.0
 _ATTACHES_WITHIN = 20.0
 _SPARE_BYTES = 16 * 1024
+_ON_THE_WAY = 0.1
+"""Seconds in which what was on its way through the proxy has arrived, or is cut."""
 
 
 async def restart_postgres(world: World, _: str, times: int) -> None:
@@ -30,7 +33,7 @@ async def restart_postgres(world: World, _: str, times: int) -> None:
         world.supervisor.write("outage", what="postgres")
         await asyncio.to_thread(server.stop, (signal.SIGINT, signal.SIGQUIT)[turn % 2])
         world.kills += 1
-        await asyncio.sleep(world.random.uniform(0, 1.0))
+        await _while_nothing_commits(world, "postgres", world.random.uniform(0.2, 1.0))
         await asyncio.to_thread(server.start)
         await _recover(world, "postgres")
 
@@ -58,7 +61,13 @@ async def cut_postgres_off(world: World, _: str, times: int) -> None:
         proxy.silent = turn % 3 == 0
         if not proxy.silent:
             proxy.cut_all()
-        await asyncio.sleep(world.random.uniform(0.1, 1.5))
+        if proxy.refusing or proxy.silent:
+            await asyncio.sleep(_ON_THE_WAY)
+            if not proxy.silent:
+                proxy.cut_all()  # whoever was about to be let through
+            await _while_nothing_commits(world, "network", world.random.uniform(0.2, 1.5))
+        else:
+            await asyncio.sleep(world.random.uniform(0.1, 1.5))
         proxy.refusing = proxy.silent = False
         proxy.cut_all()
         world.kills += 1
@@ -122,14 +131,22 @@ async def kill_at_sync(world: World, _: str, times: int) -> None:
 
 
 async def fail_syncs(world: World, _: str, times: int) -> None:
-    """Have some syncs of the disk fail with EIO: what they should have saved was not acknowledged."""
+    """Have some syncs of the disk fail with EIO, or all of them for a while: what they should have saved was not said.
+
+    In turns, so that both a store that goes on after an error and one that cannot go on are seen.
+    """
     node = world.nodes[0]
     await world.start()
-    for _ in range(times):
+    for turn in range(times):
         world.supervisor.write("outage", what="sync")
-        first = world.random.choice((1, 2, 4))
-        tracer = await _inject(node.pid, f"fdatasync:error=EIO:when={first}..{first + world.random.choice((0, 1, 3))}")
-        await asyncio.sleep(world.random.uniform(0.5, 1.5))
+        if turn % 2 == 0:
+            first = world.random.choice((1, 2, 4))
+            some = f":when={first}..{first + world.random.choice((0, 1, 3))}"
+            tracer = await _inject(node.pid, f"fdatasync,fsync:error=EIO{some}")
+            await asyncio.sleep(world.random.uniform(0.5, 1.5))
+        else:
+            tracer = await _inject(node.pid, "fdatasync,fsync:error=EIO")
+            await _while_nothing_commits(world, "sync", world.random.uniform(1.5, 3.0), tracer)
         tracer.send_signal(signal.SIGINT)
         await asyncio.to_thread(tracer.wait)
         world.kills += 1
@@ -173,20 +190,36 @@ async def _recover(world: World, what: str) -> None:
     )
 
 
+async def _while_nothing_commits(
+    world: World, what: str, seconds: float, tracer: "subprocess.Popen[bytes] | None" = None
+) -> None:
+    """Wait, and note from when until when no commit can have been told; not where the tracer went before its time."""
+    world.supervisor.write("store_gone", what=what)
+    await asyncio.sleep(seconds)
+    if tracer is None or tracer.poll() is None:
+        world.supervisor.write("store_returns", what=what)
+
+
 async def _inject(process: int, what: str) -> "subprocess.Popen[bytes]":
     """Attach a tracer that tampers with a process's system calls; returns once it has."""
     called = what.partition(":")[0]
     command = ["strace", "-f", "-qq", "-e", f"trace={called}", "-e", f"inject={what}", "-o", "/dev/null"]
-    return await asyncio.to_thread(_attach, [*command, "-p", str(process)], Path(f"/proc/{process}/status"))
+    return await asyncio.to_thread(_attach, [*command, "-p", str(process)], Path(f"/proc/{process}/task"))
 
 
-def _attach(command: list[str], status: Path) -> "subprocess.Popen[bytes]":
+def _attach(command: list[str], threads: Path) -> "subprocess.Popen[bytes]":
     tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     until = time.monotonic() + _ATTACHES_WITHIN
-    while "TracerPid:\t0" in status.read_text() and tracer.poll() is None:
+    while tracer.poll() is None and not all(map(_is_traced, threads.glob("*/status"))):
         assert time.monotonic() < until, "strace does not attach"
         time.sleep(0.01)
     return tracer
+
+
+def _is_traced(status: Path) -> bool:
+    with suppress(OSError):  # a thread that has ended meanwhile
+        return "TracerPid:\t0\n" not in status.read_text()
+    return True
 
 
 def _fill(filler: Path, bytes_left: Callable[[], int]) -> None:

@@ -1,8 +1,11 @@
 """The databases that cells run on, each empty when it is made."""
 
 import asyncio
+import os
+import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +18,8 @@ from tests.kit.postgres import PostgresServer
 from tests.kit.tcp_proxy import tcp_proxy
 
 _DISK_MEBIBYTES = 24
+_SERVERS_DISK_MEBIBYTES = 192
+"""The server's own files take 40, and its programs 50 more where they must be copied."""
 
 
 class Store(Protocol):
@@ -132,28 +137,54 @@ async def sqlite_store(folder: Path, *, small_disk: bool) -> AsyncGenerator[Stor
     if not small_disk:
         yield SqliteStore(data)
         return
-    await _carry_out("mount", "-t", "tmpfs", "-o", f"size={_DISK_MEBIBYTES}m", "none", str(data))
-    try:
+    async with _small_disk(data, _DISK_MEBIBYTES):
         yield SqliteStore(data, {"disk": data})
+
+
+@asynccontextmanager
+async def postgres_store(folder: Path, *, proxied: bool, small_disk: bool = False) -> AsyncGenerator[Store]:
+    """A server with one database; behind a proxy, if answers are to be lost; its tables on a disk that can be full."""
+    async with AsyncExitStack() as stack:
+        parts: dict[str, Any] = {}
+        if small_disk:
+            # Not in the cell's folder, which may be closed to the user that the server runs as.
+            parts["disk"] = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heddle-disk-")))
+            await stack.enter_async_context(_small_disk(parts["disk"], _SERVERS_DISK_MEBIBYTES))
+        server = await asyncio.to_thread(PostgresServer, folder=parts.get("disk"))
+        stack.callback(server.remove)
+        if small_disk:
+            await asyncio.to_thread(_log_elsewhere, parts["disk"], stack)
+        await asyncio.to_thread(server.start)
+        name = await server.create()
+        parts["postgres"] = server
+        through = server.url(name)
+        if proxied:
+            parts["proxy"] = await stack.enter_async_context(tcp_proxy(server.port))
+            through = server.url(name, parts["proxy"].port)
+        yield PostgresStore(server.url(name), through, folder / "data", parts)
+
+
+@asynccontextmanager
+async def _small_disk(place: Path, mebibytes: int) -> AsyncGenerator[None]:
+    """A disk of its own at a place, open to every user."""
+    await _carry_out("mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=755", "none", str(place))
+    try:
+        yield
     finally:
-        await _carry_out("umount", "-l", str(data))
+        await _carry_out("umount", "-l", str(place))
 
 
 async def _carry_out(*command: str) -> None:
     await asyncio.to_thread(subprocess.run, command, check=True)
 
 
-@asynccontextmanager
-async def postgres_store(folder: Path, *, proxied: bool) -> AsyncGenerator[Store]:
-    """A server with one database; behind a proxy, if answers are to be lost."""
-    server = await asyncio.to_thread(PostgresServer)
-    async with AsyncExitStack() as stack:
-        stack.callback(server.remove)
-        await asyncio.to_thread(server.start)
-        name = await server.create()
-        parts: dict[str, Any] = {"postgres": server}
-        through = server.url(name)
-        if proxied:
-            parts["proxy"] = await stack.enter_async_context(tcp_proxy(server.port))
-            through = server.url(name, parts["proxy"].port)
-        yield PostgresStore(server.url(name), through, folder / "data", parts)
+def _log_elsewhere(disk: Path, stack: AsyncExitStack) -> None:
+    """Keep the write-ahead log on another disk, as one does: where that is full the server ends, and stays away."""
+    [data] = disk.glob("*/data")
+    owner = data.stat()
+    home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heddle-wal-")))
+    moved = Path(shutil.copytree(data / "pg_wal", home / "pg_wal"))
+    for place in (home, moved, *moved.rglob("*")):
+        os.chown(place, owner.st_uid, owner.st_gid)
+    shutil.rmtree(data / "pg_wal")
+    (data / "pg_wal").symlink_to(moved)

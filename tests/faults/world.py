@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,12 +78,12 @@ class World:
         self.supervisor.write("settled", seconds=took)
         return took
 
-    async def open_runs(self) -> int:
-        """How many runs have not ended; one where a node could not say."""
+    async def open_runs(self, states: Sequence["RunState.ValueType"] = _OPEN) -> int:
+        """How many runs have not ended, or are in these states; one where a node could not say."""
         found = 0
         for tenant in TENANTS:
             client = Client(f"{tenant}-look", tenant, "ann", self.channels, self.supervisor)
-            told = await client.call(0, "runs", "ListRuns", ListRunsRequest(states=_OPEN, page_size=50))
+            told = await client.call(0, "runs", "ListRuns", ListRunsRequest(states=states, page_size=50))
             found += len(told.response.runs) if told.ok else 1
         return found
 

@@ -47,7 +47,7 @@ BAD: Mapping[str, Sequence[str]] = {
         "FREQ=DAILY;" * 40,
         "RRULE:FREQ=DAILY",
     ),
-    "time_zone": ("Mars/Base", "../../etc/passwd", "UTC+99", "Europe/berlin", "/usr/share/zoneinfo/UTC", "posixrules"),
+    "time_zone": ("Mars/Base", "../../etc/passwd", "UTC+99", "Europe/berlin", "/etc/localtime", "posixrules"),
     "excluded_dates": ("2027-02-30", "20271225", "tomorrow", "0000-01-01", "9999-12-31", "2027-W01-1"),
     "condition": (
         "signal.",

@@ -13,7 +13,7 @@ from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycles import Cycle, CycleTurn
 from heddle_campaign.rules.queue import Bounds
 from heddle_campaign.rules.states import CycleState
-from heddle_client.values import FactPage, Forecast, NewTurn, RunState, RunView, Text
+from heddle_client.values import FactPage, Forecast, NewThread, NewTurn, RunState, RunView, Text
 from heddle_core.errors import (
     ServiceUnreachable,
 )
@@ -35,12 +35,18 @@ class FakeRuns:
     refusals: dict[str, list[HeddleError]] = field(default_factory=dict[str, list[HeddleError]])
     lost: list[HeddleError] = field(default_factory=list[HeddleError])
     """Answers to starts that never arrive: the run is there all the same."""
+    threads: list[NewThread] = field(default_factory=list[NewThread])
+    """Those that were asked for, in order."""
 
     def _ask(self, what: str) -> None:
         self.asked.append(what)
         waiting = self.refusals.get(what)
         if waiting:
             raise waiting.pop(0)
+
+    async def open_thread(self, thread: NewThread) -> None:
+        self.threads.append(thread)
+        self._ask("open_thread")
 
     async def start(self, prepared: bytes) -> RunView:
         self.sent.append(prepared)
@@ -100,6 +106,8 @@ class Desk:
     work: CycleWork
     learned: list[tuple[str, CycleState]]
     unlearned: list[HeddleError]
+    prepared: list[NewTurn] = field(default_factory=list[NewTurn])
+    """What turns were to be asked, in order."""
 
     async def begin(self, **settings: Any) -> Cycle:
         """A cycle by hand that this worker has claimed."""
@@ -134,11 +142,14 @@ async def desk_on(folder: Path) -> AsyncGenerator[Desk]:
             stored = await campaigns.cycle(cycle)
             learned.append((turn.run_id, stored.state))
 
+        prepared: list[NewTurn] = []
+
         def prepare(turn: NewTurn) -> bytes:
+            prepared.append(turn)
             return turn.request_id.encode()
 
         work = CycleWork(campaigns.store, campaigns.memories, lambda _: runs, prepare, remember, LEASE)
-        yield Desk(campaigns, runs, work, learned, unlearned)
+        yield Desk(campaigns, runs, work, learned, unlearned, prepared)
 
 
 def away() -> HeddleError:

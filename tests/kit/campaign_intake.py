@@ -20,6 +20,7 @@ KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
 PATH = "/v1/signals/acme/trend_spike"
 FIRED = SignalMatch("camp_1", SignalOutcome.FIRED, "spike", "cycle_1", 95.0)
+NO_ROOM = SignalMatch("camp_1", SignalOutcome.NO_ROOM, "spike", "", 95.0)
 
 
 @dataclass
@@ -30,13 +31,15 @@ class Campaigns:
     faults: list[Exception] = field(default_factory=list)
     """Raised one after another, before anything is taken."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    match: SignalMatch = FIRED
+    """What they answer."""
 
     async def report(self, tenant: TenantId, signal: Signal) -> Sequence[SignalMatch]:
         if self.faults:
             raise self.faults.pop(0)
         self.reported.append((tenant, signal))
         self.arrived.set()
-        return (FIRED,)
+        return (self.match,)
 
     async def one(self) -> Signal:
         """The next report."""

@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from heddle_campaign.facade.forgetting import Forgetting
-from heddle_campaign.facade.ports import Runs
+from heddle_campaign.facade.ports.runs import Runs
 from heddle_campaign.facade.remembering import Remembering
 from heddle_campaign.rules.cycles import Cycle, CycleTurn, Signal
 from heddle_campaign.rules.learned import Learned, PeerMessage
 from heddle_campaign.rules.states import CycleState, TurnState
 from heddle_client.values import UNBOUNDED, FactPage, RunFact, RunState, RunView, Text
 from heddle_core.clock import Micros
-from heddle_core.errors import (
-    RunNotFound,
-    ThreadNotFound,
-)
 from heddle_core.faults import HeddleError
 from heddle_core.requests import Creator
+from heddle_core.runtime_errors import RunNotFound, ThreadNotFound
 from heddle_core.usage import NOTHING
 from tests.kit.campaign_stores import ACME, NOW, Campaigns, cycle_of, on_sqlite
 
@@ -35,6 +32,8 @@ class Runtime:
 
     runs: dict[str, RunView] = field(default_factory=dict)
     facts_of: dict[str, list[RunFact]] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+    """Threads of which only a tombstone is left."""
     asked: list[str] = field(default_factory=list)
     creators: set[Creator] = field(default_factory=set)
     fault: HeddleError | None = None
@@ -78,9 +77,10 @@ class Runtime:
         self.looked.set()
         if self.fault is not None:
             raise self.fault
-        if run_id not in self.runs:
-            raise ThreadNotFound(thread_id)
-        facts = self.facts_of[run_id]
+        here = [each for each in self.runs.values() if run_id in ("", each.run_id) and each.thread_id == thread_id]
+        if not here:
+            raise ThreadNotFound(thread_id, thread_id in self.deleted)
+        facts = self.facts_of[here[0].run_id]
         page = [each for each in facts if each.sequence > after][:most]
         last = facts[-1].sequence
         return FactPage(tuple(page), page[-1].sequence if page else last, last)

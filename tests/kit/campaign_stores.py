@@ -10,7 +10,7 @@ from typing import Any
 
 import heddle_campaign.store.store
 from heddle_campaign.facade.lifecycle import activate
-from heddle_campaign.facade.ports import Change, Decision, Settled, Standing
+from heddle_campaign.facade.ports.decisions import Change, Decision, Settled, Standing
 from heddle_campaign.rules.campaigns import Campaign, CampaignAgent, CampaignSettings
 from heddle_campaign.rules.cycle_keys import CycleKey, CycleOrigin
 from heddle_campaign.rules.cycles import Cycle

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from heddle_campaign.facade.lifecycle import activate
-from heddle_campaign.facade.ports import Change, Standing
+from heddle_campaign.facade.ports.decisions import Change, Standing
 from heddle_campaign.rules.campaigns import Campaign, CampaignAgent
 from heddle_campaign.rules.cycle_keys import CycleOrigin
 from heddle_campaign.rules.cycles import Cycle, CycleTurn

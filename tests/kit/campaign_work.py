@@ -15,7 +15,8 @@ from heddle.runtime.v1.run_service_pb2 import ListRunsRequest
 from heddle_campaign.facade.cycle_work import CycleWork
 from heddle_campaign.facade.firing import trigger
 from heddle_campaign.facade.lifecycle import activate
-from heddle_campaign.facade.ports import Decision, ListCycles
+from heddle_campaign.facade.ports.decisions import Decision
+from heddle_campaign.facade.ports.listing import ListCycles
 from heddle_campaign.facade.remembering import Remembering
 from heddle_campaign.facade.rounds import Rounds, RoundSettings
 from heddle_campaign.rules.campaigns import Campaign, CampaignAgent

@@ -10,15 +10,17 @@ from google.protobuf.message import Message
 from heddle.campaign.v1alpha1 import campaign_service_pb2 as pb
 from heddle.campaign.v1alpha1 import cycle_request_pb2 as cycles_pb
 from heddle.campaign.v1alpha1 import memory_request_pb2 as memories_pb
-from heddle.campaign.v1alpha1.campaign_pb2 import Campaign, CampaignState
+from heddle.campaign.v1alpha1.campaign_pb2 import Campaign, CampaignState, CampaignTemplate
 from heddle.campaign.v1alpha1.cycle_pb2 import Cycle, CycleGap
 from heddle.campaign.v1alpha1.memory_pb2 import Memory
 from heddle.campaign.v1alpha1.schedule_pb2 import OverlapPolicy, ScheduledTime
 from heddle.campaign.v1alpha1.signal_pb2 import SignalMatch
 from heddle.runtime.v1 import agent_service_pb2 as agents_pb
 from heddle.runtime.v1.agent_pb2 import Agent
-from heddle_core.errors import CampaignNotFound, CycleNotFound, Draining, IllegalTransition, invalid
+from heddle_core.companion_errors import CampaignNotFound, CycleNotFound
+from heddle_core.errors import Draining, IllegalTransition, invalid
 from heddle_core.ids import CountingIds
+from heddle_core.runtime_errors import AgentNotFound
 from heddle_grpc.authorization import Access
 from heddle_grpc.identity import Development
 from heddle_grpc.routes import Service
@@ -46,6 +48,9 @@ class CampaignBook:
     memories: dict[str, Memory] = field(default_factory=dict)
     times: list[ScheduledTime] = field(default_factory=list)
     matches: list[SignalMatch] = field(default_factory=list)
+    templates: list[CampaignTemplate] = field(default_factory=list)
+    filled: int = 2
+    """Times that a backfill finds."""
     frames: list[pb.WatchCampaignResponse] = field(default_factory=list)
     cuts: int = 0
     """How often a watch is cut after its first frame."""
@@ -92,11 +97,21 @@ class _Agents:
 
     async def ListAgents(self, request: Any, context: Any) -> Any:
         self._book.asked.append(request)
-        return agents_pb.ListAgentsResponse(agents=self._book.agents.values())
+        wanted = dict(request.labels).items()
+        shown = [each for each in self._book.agents.values() if request.include_archived or not each.archived]
+        return agents_pb.ListAgentsResponse(agents=[each for each in shown if wanted <= dict(each.spec.labels).items()])
+
+    async def GetAgent(self, request: Any, context: Any) -> Any:
+        self._book.asked.append(request)
+        if request.agent_id not in self._book.agents:
+            raise AgentNotFound(request.agent_id)
+        return agents_pb.GetAgentResponse(agent=self._book.agents[request.agent_id])
 
     async def CreateAgent(self, request: Any, context: Any) -> Any:
         if len(request.spec.instructions) > 32_000:
             raise invalid("spec.instructions", "at most 32000 characters")
+        if request.validate_only:
+            return agents_pb.CreateAgentResponse(agent=Agent(agent_id=request.agent_id, version=1, spec=request.spec))
         return agents_pb.CreateAgentResponse(agent=self._keep(request, 1))
 
     async def UpdateAgent(self, request: Any, context: Any) -> Any:
@@ -146,6 +161,9 @@ class _Campaigns:
         fit = [each for each in self._book.campaigns.values() if wanted <= dict(each.labels).items()]
         return pb.ListCampaignsResponse(campaigns=fit)
 
+    async def ListCampaignTemplates(self, request: Any, context: Any) -> Any:
+        return pb.ListCampaignTemplatesResponse(campaign_templates=self._book.templates)
+
     async def UpdateCampaign(self, request: Any, context: Any) -> Any:
         self._book.asked.append(request)
         before = self._book.campaigns[request.campaign.campaign_id]
@@ -191,7 +209,8 @@ class _Campaigns:
 
     async def BackfillCampaign(self, request: Any, context: Any) -> Any:
         self._found(request)
-        return cycles_pb.BackfillCampaignResponse(count=2, cycle_ids=[] if request.validate_only else ["c1", "c2"])
+        ids = [f"c{place}" for place in range(1, self._book.filled + 1)]
+        return cycles_pb.BackfillCampaignResponse(count=len(ids), cycle_ids=[] if request.validate_only else ids)
 
     async def ReportSignal(self, request: Any, context: Any) -> Any:
         self._book.asked.append(request)

@@ -12,7 +12,7 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from heddle_core.clock import SystemClock
-from heddle_core.errors import RunNotFound
+from heddle_core.runtime_errors import RunNotFound
 from heddle_database.port import Database, Transaction
 from heddle_database.postgres import PostgresDatabase
 from heddle_database.postgres_connection import PostgresOptions

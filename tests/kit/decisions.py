@@ -13,8 +13,9 @@ from heddle_runtime.runs.content import Text
 from heddle_runtime.runs.run import FailureReason
 from heddle_runtime.runs.turn import ClientTool
 from heddle_runtime.threads.fold_codec import encode
-from heddle_runtime.tools.port import RiskClass
+from heddle_runtime.tools.port import RiskClass, ToolSpec
 from heddle_runtime.tools.schema import Schemas
+from heddle_runtime.tools.terms import terms_of
 from tests.kit.setups import setup_of
 from tests.kit.thread_facts import RUN, more, requested, said, started, step, stepped, tell
 from tests.kit.thread_stories import Story
@@ -57,9 +58,11 @@ def called(*calls: str | tuple[str, str], text: str = "") -> Story:
     return story
 
 
-def sent(story: Story, number: int = 1, fence: int = 1) -> Story:
-    minted = InputId(f"inp_1_{number}")
-    return more(story, e.ToolCallStarted(CallId(f"c{number}"), "kit/x", "k", "d", minted, fence))
+def sent(story: Story, number: int = 1, fence: int = 1, spec: ToolSpec | None = None) -> Story:
+    """A call that was sent; without `spec` by a version that kept nothing of its tool."""
+    minted, path = InputId(f"inp_1_{number}"), spec.path if spec else "kit/x"
+    terms = terms_of(spec) if spec else None
+    return more(story, e.ToolCallStarted(CallId(f"c{number}"), path, "k", "d", minted, fence, terms=terms))
 
 
 def ended(story: Story, number: int = 1) -> Story:

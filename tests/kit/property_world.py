@@ -30,10 +30,10 @@ from heddle.runtime.v1.thread_service_pb2 import (
     WatchThreadRequest,
 )
 from heddle.runtime.v1.turn_pb2 import ConflictPolicy
+from tests.kit.forked_runtime import ServerProcess
 from tests.kit.property_calls import Client, Outcome, Told
 from tests.kit.property_invariants import check_invariants
 from tests.kit.property_log import Tables, check_chain, read_tables
-from tests.kit.property_process import ServerProcess
 from tests.kit.property_readers import Reader
 from tests.kit.property_scenario import AGENT, TOOLS, content, turn
 from tests.kit.property_told import check_calls, check_readers

@@ -11,8 +11,9 @@ from heddle_bus import subjects
 from heddle_bus.events import Deleted, Event, EventItem, EventReader, FindPlace, LoggedEvent, start_with_what_comes
 from heddle_bus.observed import Observed
 from heddle_bus.port import Bus
-from heddle_core.errors import ThreadNotFound
+from heddle_core.clock import Micros
 from heddle_core.ids import TenantId, ThreadId, WorkerId
+from heddle_core.runtime_errors import ThreadNotFound
 from heddle_runtime.codec.codec import event_message
 from heddle_runtime.codec.facts import event_fact, tombstone_fact
 from heddle_runtime.relay.ports import Facts, Mark, Standing, StreamNote
@@ -38,6 +39,7 @@ class WatchedRows(DatabaseRelayStore):
         super().__init__(store)
         self.marks = Observed(0)
         self.shards = Observed(0)
+        self.stands = Observed(0)
         self.left = Observed(0)
         self.backlogs = Observed(0)
         self.reads = 0
@@ -46,9 +48,10 @@ class WatchedRows(DatabaseRelayStore):
         await super().leave(worker_id)
         self.left.set(self.left.value + 1)
 
-    async def stand(self, worker_id: WorkerId, *, sole_process: bool) -> Standing:
-        standing = await super().stand(worker_id, sole_process=sole_process)
+    async def stand(self, worker_id: WorkerId, stream: Micros, *, sole_process: bool) -> Standing:
+        standing = await super().stand(worker_id, stream, sole_process=sole_process)
         self.shards.set(len(standing.fences))
+        self.stands.set(self.stands.value + 1)
         return standing
 
     async def mark(self, worker_id: WorkerId, marks: Sequence[Mark], stream: StreamNote | None) -> frozenset[int]:

@@ -14,10 +14,11 @@ from pathlib import Path
 from heddle_bus.server import NatsServer
 from heddle_client.over_grpc import GrpcAgentRuntime, connect
 from heddle_grpc.settings import ChannelSettings
-from tests.kit.nats import nats_server
+from tests.kit.nats import nats_server, wipe
 from tests.kit.postgres import shared_server
 from tests.kit.replicas import Desk, desk_at
 from tests.kit.stores import migrated
+from tests.kit.tcp_proxy import TcpProxy, tcp_proxy
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"LEASE": "PT2S", "RENEW_EVERY": "PT0.5S", "SWEEP_EVERY": "PT0.2S", "CANCEL_GRACE": "PT1S"}
@@ -92,6 +93,14 @@ class Cluster:
     c: ReplicaProcess
     database: str
     nats: NatsServer
+    way: TcpProxy
+    """Through which they reach the broker, whose port changes with each of its starts."""
+
+    async def wipe_nats(self) -> None:
+        """Have the broker lose all that it holds; the replicas find it again."""
+        await wipe(self.nats)
+        self.way.target = port_of(self.nats)
+        self.way.cut_all()
 
     @property
     def all(self) -> tuple[ReplicaProcess, ...]:
@@ -109,12 +118,16 @@ async def cluster(folder: Path, scenario: str, lanes: Mapping[str, str] | None =
     file = folder / "scenario.yaml"
     file.write_text(scenario)
     try:
-        async with nats_server(folder / "nats") as nats, AsyncExitStack() as closing:
+        async with (
+            nats_server(folder / "nats") as nats,
+            tcp_proxy(port_of(nats)) as way,
+            AsyncExitStack() as closing,
+        ):
             environment = _environment(
                 {
                     "DATABASE": server.url(name),
                     "DATA_DIR": str(folder),
-                    "NATS": ",".join(nats.endpoint().servers),
+                    "NATS": f"nats://127.0.0.1:{way.port}",
                     "BUS__TOKEN": nats.endpoint().token,
                     "BUS__BYTES_LIMIT": str(64 * 1024**2),
                     "MODEL": f"scripted:{file}",
@@ -129,9 +142,14 @@ async def cluster(folder: Path, scenario: str, lanes: Mapping[str, str] | None =
             async with asyncio.TaskGroup() as starting:
                 for replica in (a, b, c):
                     starting.create_task(replica.start())
-            yield Cluster(a, b, c, name, nats)
+            yield Cluster(a, b, c, name, nats, way)
     finally:
         await server.drop(name)
+
+
+def port_of(nats: NatsServer) -> int:
+    """Where the broker listens at this moment."""
+    return int(nats.endpoint().servers[0].rpartition(":")[2])
 
 
 def _environment(settings: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -17,8 +17,9 @@ from heddle.runtime.v1 import agent_runtime_pb2, run_service_pb2, thread_service
 from heddle.runtime.v1.stream_pb2 import Closing, ClosingReason, Delta, DeltaBatch, StreamFrame
 from heddle_client.port import AgentRuntime, FrameStream
 from heddle_client.words import Words
-from heddle_core.errors import Draining, SlowReader, StreamRotated
+from heddle_core.errors import Draining
 from heddle_core.ids import CountingIds, PrincipalId, TenantId
+from heddle_core.runtime_errors import SlowReader, StreamRotated
 from heddle_grpc.calls import current
 from heddle_grpc.identity import ACT_AS, Development, Identity
 from heddle_grpc.routes import Service
@@ -122,6 +123,9 @@ class RuntimeServicer:
     def __init__(self, runtime: AgentRuntime, streams: Streams) -> None:
         self._runtime = runtime
         self._streams = streams
+
+    async def CreateThread(self, request: Any, context: Any) -> Any:
+        return await self._named().create_thread(request)
 
     async def StartTurn(self, request: Any, context: Any) -> Any:
         return await self._named().start_turn(request)

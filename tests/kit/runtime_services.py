@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from heddle_client.stubs import RuntimeStubs
 from heddle_core.clock import SystemClock
-from heddle_core.errors import ModelNotFound
 from heddle_core.ids import Ids, MessageId, PrincipalId, RequestId, RunId, TenantId, ThreadId, TimeOrderedIds, WorkerId
+from heddle_core.runtime_errors import ModelNotFound
 from heddle_core.usage import Usage
 from heddle_database.migrations import Migrations, migrate
 from heddle_database.sqlite import SqliteDatabase

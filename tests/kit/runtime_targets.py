@@ -1,11 +1,11 @@
 """The implementations of the facade that the contract suite is run on. To add one, add a line to TARGETS."""
 
 import asyncio
+import atexit
 import json
-import os
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ from heddle_client.fake import FakeRuntime
 from heddle_client.fake_script import Call, Exchange, Reply, Script
 from heddle_client.over_grpc import connect
 from heddle_client.port import AgentRuntime
+from tests.kit.forked_runtime import ServerProcess, Zygote
 from tests.kit.runtime_script import serving
-
-ROOT = Path(__file__).parents[2]
 
 Target = Callable[[Path, Path], AbstractAsyncContextManager[AgentRuntime]]
 """From a scenario file and an empty folder: a runtime without threads."""
@@ -42,29 +41,21 @@ async def fake_over_grpc(scenario: Path, folder: Path) -> AsyncGenerator[AgentRu
 @asynccontextmanager
 async def process(scenario: Path, folder: Path) -> AsyncGenerator[AgentRuntime]:
     """The client over gRPC, and behind it a runtime in a process of its own."""
-    paths = os.pathsep.join([str(ROOT / "libs"), str(ROOT / "services")])
-    settings = {
-        "HEDDLE_DATA_DIR": str(folder),
-        "HEDDLE_LISTEN": "127.0.0.1:0",
-        "HEDDLE_MODEL": f"scripted:{scenario}",
-    }
-    server = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "heddle_runtime",
-        env={**os.environ, **settings, "PYTHONPATH": paths},
-        stdout=asyncio.subprocess.PIPE,
-    )
+    server = ServerProcess(_zygote(), folder, {"MODEL": f"scripted:{scenario}"})
+    await server.start()
     try:
-        assert server.stdout is not None
-        async with asyncio.timeout(30):
-            line = await server.stdout.readline()
-        async with connect(json.loads(line)["address"]) as runtime:
+        async with connect(server.address) as runtime:
             yield runtime
     finally:
-        if server.returncode is None:
-            server.terminate()
-        await server.communicate()
+        await asyncio.to_thread(server.stop)
+
+
+@cache
+def _zygote() -> Zygote:
+    """One for all tests of this process, and gone with it."""
+    zygote = Zygote()
+    atexit.register(zygote.close)
+    return zygote
 
 
 TARGETS: dict[str, Target] = {"fake": fake, "fake over gRPC": fake_over_grpc, "process": process}

@@ -19,14 +19,15 @@ from heddle_bus.port import Bus, StoredMessage, StreamPosition
 from heddle_bus.queue import Delivery, Queue
 from heddle_bus.server import NatsServer
 from heddle_campaign.facade.forgetting import Forgetting
+from heddle_campaign.facade.signals import SignalMatch
 from heddle_campaign.intake.deletions import hear_deletions
 from heddle_campaign.intake.intake import IntakeSettings, intake
 from heddle_campaign.intake.signatures import Signatures
-from heddle_campaign.intake.subject import MOST_ATTEMPTS, take
+from heddle_campaign.intake.subject import MOST_ATTEMPTS, MOST_OFFERS, take
 from heddle_campaign.intake.webhooks import Webhooks
 from heddle_core.clock import Micros, SystemClock
 from heddle_core.errors import CannotServe, StoreUnavailable, invalid
-from tests.kit.campaign_intake import PATH, SECRET, SOON, Campaigns, post
+from tests.kit.campaign_intake import FIRED, NO_ROOM, PATH, SECRET, SOON, Campaigns, post
 from tests.kit.nats import bus_world, nats_server
 
 # --- NATS ------------------------------------------------------------------------------------------------
@@ -163,9 +164,11 @@ def delivery(attempt: int = 1, subject: str = "heddle.v1.acme.signals.viral_post
     return Delivery(message, attempt, Micros(1_700_000_000_000_000), "reply")
 
 
-async def settled(fault: Exception | None, attempt: int = 1, **fields: str) -> tuple[str, object]:
+async def settled(
+    fault: Exception | None, attempt: int = 1, match: SignalMatch = FIRED, **fields: str
+) -> tuple[str, object]:
     queue = Settled()
-    campaigns = Campaigns(faults=[fault] if fault is not None else [])
+    campaigns = Campaigns(faults=[fault] if fault is not None else [], match=match)
     await take(cast(Queue, queue), delivery(attempt, **fields), campaigns.report)
     (verdict,) = queue.verdicts
     return verdict
@@ -178,6 +181,12 @@ async def test_a_signal_is_done_only_once_it_is_on_record() -> None:
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (6, 32), (7, 60), (10_000, 60)])
 async def test_a_store_in_trouble_is_asked_again_ever_more_seldom_and_for_ever(attempt: int, seconds: int) -> None:
     assert await settled(StoreUnavailable("down"), attempt) == ("back", timedelta(seconds=seconds))
+
+
+async def test_a_signal_that_found_no_room_comes_again_for_some_minutes_and_is_then_put_aside() -> None:
+    assert await settled(None, 4, NO_ROOM) == ("back", timedelta(seconds=8))
+    assert (await settled(None, MOST_OFFERS - 1, NO_ROOM))[0] == "back"
+    assert (await settled(None, MOST_OFFERS, NO_ROOM))[0] == "aside"
 
 
 async def test_a_fault_of_ours_is_tried_some_times_and_then_put_aside(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,17 +13,13 @@ from heddle_campaign.facade.forgetting import Forgotten
 from heddle_campaign.facade.lessons import Lessons
 from heddle_campaign.rules.campaigns import CampaignAgent
 from heddle_campaign.rules.cycles import Signal
-from heddle_campaign.rules.learned import Citation
+from heddle_campaign.rules.learned import Citation, PeerMessage, PeerMessageKind
 from heddle_campaign.rules.memories import MemoryKind
 from heddle_client.values import FactPage, RunState, Text
-from heddle_core.errors import (
-    CursorTooOld,
-    IllegalTransition,
-    InvalidField,
-    ServiceUnreachable,
-)
+from heddle_core.errors import IllegalTransition, InvalidField, ScopeMissing, ServiceUnreachable
+from heddle_core.runtime_errors import CursorTooOld
 from tests.kit.campaign_memory import DAY, SIGNAL, SOON, World, cycle_at_work
-from tests.kit.campaign_stores import ACME, ADA, memory_of
+from tests.kit.campaign_stores import ACME, ADA, NOW, memory_of
 
 
 @pytest.fixture(name="world")
@@ -153,9 +149,57 @@ async def test_a_round_asks_for_cited_threads_and_erases_what_came_of_those_that
             memory_of("mem_5"),
         ]
     )
+    world.runtime.deleted.add("thread_gone")
     assert await world.forgetting().round() == Forgotten(asked=2, of_threads=2)
     assert set(await world.known()) == {"mem_1", "mem_2", "mem_5"}
     assert sorted(world.runtime.asked) == ["thread_1", "thread_gone"]
+
+
+async def test_a_round_asks_for_threads_that_agents_wrote_from_and_erases_what_those_said_that_are_gone(
+    world: World,
+) -> None:
+    world.runtime.add("run_1")
+    for number, thread_id in enumerate(("thread_1", "thread_child", "thread_lost")):
+        told = PeerMessage(
+            ACME, "c1", f"msg_{number}", PeerMessageKind.NOTICE, "writer", "Hear!", NOW, thread_id=thread_id
+        )
+        await world.campaigns.memories.tell(told)
+    world.runtime.deleted.add("thread_child")
+    assert await world.forgetting().round() == Forgotten(asked=3, of_threads=1, unknown=1)
+    assert [each.thread_id for each in await world.told()] == ["thread_lost", "thread_1"]
+
+
+async def test_a_round_goes_on_with_messages_where_the_last_one_stopped(world: World) -> None:
+    for number in range(20):
+        world.runtime.add(f"run_{number:02}")
+        told = PeerMessage(ACME, "c1", f"msg_{number}", PeerMessageKind.NOTICE, "writer", "Hear!", NOW)
+        await world.campaigns.memories.tell(replace(told, thread_id=f"thread_{number:02}"))
+    await world.campaigns.memories.learn([memory_of("mem_1", citation=Citation("thread_00", 3, 6, "run_00"))])
+    forgetting = world.forgetting(most_asked=9)
+    rounds: list[list[str]] = []
+    for _ in range(4):
+        world.runtime.asked.clear()
+        await forgetting.round()
+        rounds.append(sorted(world.runtime.asked))
+    threads = [f"thread_{number:02}" for number in range(20)]
+    assert rounds == [threads[:8], threads[8:16], threads[16:], threads[:8]]
+
+
+async def test_a_runtime_that_does_not_know_a_thread_and_has_not_deleted_it_makes_nothing_forgotten(
+    world: World,
+) -> None:
+    learned = [memory_of("mem_1", citation=Citation("thread_1", 3, 6, "run_1"))]
+    await world.campaigns.memories.learn(learned)
+    assert await world.forgetting().round() == Forgotten(asked=1, unknown=1)
+    assert set(await world.known()) == {"mem_1"}
+
+
+async def test_a_creator_who_may_not_look_any_more_keeps_his_memories_and_nobody_from_the_round(world: World) -> None:
+    cited = [memory_of(f"mem_{number}", citation=Citation(f"thread_{number}", 3, 6, "run_9")) for number in range(20)]
+    await world.campaigns.memories.learn(cited)
+    world.runtime.fault = ScopeMissing("ListEvents", "runtime.read")
+    assert await world.forgetting().round() == Forgotten(asked=20, unknown=20)
+    assert len(await world.known()) == 20
 
 
 async def test_a_thread_whose_facts_were_trimmed_is_still_there(world: World) -> None:

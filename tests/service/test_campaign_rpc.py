@@ -15,14 +15,8 @@ from heddle.campaign.v1alpha1 import campaign_service_pb2 as pb
 from heddle.campaign.v1alpha1 import cycle_request_pb2 as cycle_pb
 from heddle.campaign.v1alpha1.campaign_pb2 import CampaignState, PauseReason
 from heddle.campaign.v1alpha1.cycle_pb2 import CycleState
-from heddle_core.errors import (
-    CampaignNotFound,
-    CycleNotFound,
-    EtagMismatch,
-    IllegalTransition,
-    InvalidField,
-    RequestIdReused,
-)
+from heddle_core.companion_errors import CampaignNotFound, CycleNotFound
+from heddle_core.errors import EtagMismatch, IllegalTransition, InvalidField, RequestIdReused
 from heddle_core.faults import StatusCode
 from heddle_grpc.identity import ACT_AS_KEY
 from tests.kit.running_campaigns import Studio, at, campaign, refusal, studio

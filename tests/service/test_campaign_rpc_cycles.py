@@ -1,27 +1,28 @@
 """CampaignService as a client meets it: cycles, signals, previews and memories."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from heddle.campaign.v1alpha1 import campaign_pb2, cycle_pb2, schedule_pb2, signal_pb2
+from heddle.campaign.v1alpha1 import campaign_service_pb2 as pb
 from heddle.campaign.v1alpha1 import cycle_request_pb2 as cycle_pb
 from heddle.campaign.v1alpha1 import memory_request_pb2 as memory_pb
+from heddle.campaign.v1alpha1.campaign_pb2 import CampaignState
 from heddle.campaign.v1alpha1.cycle_pb2 import CycleState
 from heddle.campaign.v1alpha1.signal_pb2 import SignalOutcome
 from heddle.runtime.v1 import agent_pb2, agent_service_pb2
 from heddle.runtime.v1.agent_runtime_pb2 import GetSnapshotRequest
 from heddle.runtime.v1.run_pb2 import RunState
-from heddle_core.errors import (
-    CampaignNotFound,
-    CycleNotFound,
-    IllegalTransition,
-    MemoryNotFound,
-    RequestIdReused,
-)
+from heddle_core.clock import SystemClock
+from heddle_core.companion_errors import CampaignNotFound, CycleNotFound, MemoryNotFound
+from heddle_core.errors import IllegalTransition, RequestIdReused
 from tests.kit.running_campaigns import Studio, at, campaign, refusal, studio
 from tests.kit.running_runtime import new_id
 from tests.kit.running_spawn import served_runtime
@@ -121,7 +122,8 @@ async def test_a_cycle_that_waits_is_cancelled_at_once_and_can_be_tried_again(he
     await here.trigger(made.campaign_id)
     waiting = await here.trigger(made.campaign_id, overlap=schedule_pb2.OVERLAP_POLICY_BUFFER_ALL)
     cancel = cycle_pb.CancelCycleRequest(request_id=new_id(), cycle_id=waiting.cycle_id, note="no")
-    assert (await here.campaigns.CancelCycle(cancel)).cycle.state == CycleState.CYCLE_STATE_CANCELLED
+    cancelled = (await here.campaigns.CancelCycle(cancel)).cycle
+    assert (cancelled.state, cancelled.end_note) == (CycleState.CYCLE_STATE_CANCELLED, "no")
     cancel.request_id = new_id()
     assert (await here.campaigns.CancelCycle(cancel)).cycle.state == CycleState.CYCLE_STATE_CANCELLED
     retry = cycle_pb.RetryCycleRequest(request_id=new_id(), cycle_id=waiting.cycle_id)
@@ -174,6 +176,54 @@ async def test_a_signal_starts_a_cycle_once_a_dedupe_key(here: Studio) -> None:
     assert missed.outcome == SignalOutcome.SIGNAL_OUTCOME_NO_MATCH
 
 
+async def test_a_signal_that_finds_no_room_is_told_so_and_may_be_reported_again(here: Studio) -> None:
+    given = custom()
+    given.triggers[0].cool_down.FromSeconds(0)
+    made = await here.active(campaign=given)
+    await here.report(signal("one"))
+    (waits,) = await here.report(signal("two"))
+    assert waits.outcome == SignalOutcome.SIGNAL_OUTCOME_FIRED
+    (refused,) = await here.report(signal("three"))
+    assert (refused.outcome, refused.cycle_id) == (SignalOutcome.SIGNAL_OUTCOME_NO_ROOM, "")
+    await here.campaigns.CancelCycle(cycle_pb.CancelCycleRequest(request_id=new_id(), cycle_id=waits.cycle_id))
+    (again,) = await here.report(signal("three"))
+    assert again.outcome == SignalOutcome.SIGNAL_OUTCOME_FIRED
+    listed = await here.campaigns.ListCycles(cycle_pb.ListCyclesRequest(campaign_id=made.campaign_id))
+    assert CycleState.CYCLE_STATE_SKIPPED not in [each.state for each in listed.cycles]
+
+
+async def test_a_campaign_of_signals_alone_has_dates_and_is_completed_at_its_end(here: Studio) -> None:
+    given = custom()
+    end = Timestamp()
+    end.FromMicroseconds(SystemClock().now() + 1_500_000)
+    given.schedule.CopyFrom(schedule_pb2.Schedule(end_time=end))
+    made = await here.active(campaign=given)
+    assert made.state == CampaignState.CAMPAIGN_STATE_ACTIVE
+    assert not made.HasField("next_cycle_time")
+    told = await here.campaigns.PreviewSchedule(cycle_pb.PreviewScheduleRequest(campaign_id=made.campaign_id))
+    assert (list(told.times), told.description[:30]) == ([], "Only TriggerCampaign and signa")
+    watched = here.campaigns.WatchCampaign(pb.WatchCampaignRequest(campaign_id=made.campaign_id))
+    async with asyncio.timeout(30):
+        async for frame in watched:
+            if frame.campaign.state == CampaignState.CAMPAIGN_STATE_COMPLETED:
+                break
+    (late,) = await here.report(signal())
+    assert late.outcome == SignalOutcome.SIGNAL_OUTCOME_NOBODY
+
+
+async def test_a_time_fires_although_nothing_may_be_caught_up(here: Studio) -> None:
+    soon = Timestamp()
+    soon.FromMicroseconds(SystemClock().now() + 1_000_000)
+    once = schedule_pb2.Schedule(once=soon, catch_up_window=Duration())
+    made = await here.active(campaign=campaign(schedule=once))
+    watched = here.campaigns.WatchCampaign(pb.WatchCampaignRequest(campaign_id=made.campaign_id))
+    async with asyncio.timeout(30):
+        async for frame in watched:
+            if frame.campaign.counters.scheduled:
+                break
+    assert (frame.campaign.counters.fired, frame.campaign.counters.missed) == (1, 0)
+
+
 async def test_a_signal_is_offered_to_every_campaign_with_a_trigger_or_to_the_named_one_alone(here: Studio) -> None:
     one, two = await here.active(campaign=custom()), await here.create(campaign=custom())
     await here.active()
@@ -204,6 +254,33 @@ async def test_a_preview_tells_times_around_a_clock_change_and_what_the_schedule
     made = await here.create(campaign=campaign(schedule=schedule))
     own = await here.campaigns.PreviewSchedule(cycle_pb.PreviewScheduleRequest(campaign_id=made.campaign_id))
     assert (len(own.times), own.description) == (10, told.description)
+
+
+# --- goals ----------------------------------------------------------------------------------------------------
+
+
+async def test_reported_metrics_move_the_goals_of_a_campaign_and_only_those(here: Studio) -> None:
+    liked = {"key": "liked", "description": "Be liked", "metric": "engagement_rate", "target_value": 5}
+    read = {"key": "read", "description": "Be read", "metric": "readers", "target_value": 90, "current_value": 4}
+    made = await here.active(campaign=campaign(goals=[liked, read]))
+
+    async def goals() -> tuple[str, list[float]]:
+        request = pb.GetCampaignRequest(campaign_id=made.campaign_id)
+        found = (await here.campaigns.GetCampaign(request)).campaign
+        return found.etag, [each.current_value for each in found.goals]
+
+    told = json.dumps({"posts": [{"engagement": 2}, {"engagement": 3}], "metrics": {"readers": 31}})
+    first = signal("m1", kind="post_metrics", payload_json=told, occur_time=at("2026-02-01T00:00:00Z"))
+    await here.report(first)
+    etag, values = await goals()
+    assert (values, etag != made.etag) == ([2.5, 31], True)
+    await here.report(first)
+    older = json.dumps({"metrics": {"readers": 7}})
+    await here.report(
+        signal("m0", kind="post_metrics", payload_json=older, occur_time=at("2026-01-01T00:00:00Z")),
+        campaign_id=made.campaign_id,
+    )
+    assert await goals() == (etag, [2.5, 31])
 
 
 # --- memories -------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from heddle.campaign.v1alpha1 import campaign_pb2, signal_pb2
 from heddle.campaign.v1alpha1 import campaign_service_pb2 as pb
 from heddle.campaign.v1alpha1 import cycle_request_pb2 as cycle_pb
 from heddle.campaign.v1alpha1 import memory_request_pb2 as memory_pb
-from heddle_core.errors import CampaignNotFound, CycleNotFound, IllegalTransition, InvalidField, MemoryNotFound
+from heddle_core.companion_errors import CampaignNotFound, CycleNotFound, MemoryNotFound
+from heddle_core.errors import IllegalTransition, InvalidField
 from heddle_grpc.fingerprints import fingerprint
 from tests.kit.running_campaigns import Studio, at, refusal, studio
 from tests.kit.running_runtime import new_id

@@ -8,7 +8,8 @@ import pytest_asyncio
 
 from heddle.campaign.v1alpha1 import campaign_pb2, schedule_pb2
 from heddle_campaign.codec.campaigns import SETTINGS
-from heddle_core.errors import CampaignNotFound, InvalidField
+from heddle_core.companion_errors import CampaignNotFound
+from heddle_core.errors import InvalidField
 from tests.kit.running_campaigns import Studio, at, campaign, refusal, studio
 
 
@@ -52,8 +53,11 @@ BAD_CAMPAIGNS: dict[str, tuple[Callable[[], campaign_pb2.Campaign], str]] = {
     "a rule of seconds": (lambda: scheduled(rrule="FREQ=SECONDLY"), "campaign.schedule.rrule"),
     "an interval of seconds": (lambda: scheduled(interval={"seconds": 5}), "campaign.schedule.interval"),
     "a negative interval": (lambda: scheduled(interval={"seconds": -600}), "campaign.schedule.interval"),
-    "a schedule without a recurrence": (lambda: scheduled(time_zone="UTC"), "campaign.schedule.recurrence"),
-    "one time that is past": (lambda: scheduled(once=at("2020-01-01T00:00:00Z")), "campaign.schedule.recurrence"),
+    "dates without a recurrence that are over": (
+        lambda: scheduled(start_time=at("2019-01-01T00:00:00Z"), end_time=at("2020-01-01T00:00:00Z")),
+        "campaign.schedule.end_time",
+    ),
+    "one time that is past": (lambda: scheduled(once=at("2020-01-01T00:00:00Z")), "campaign.schedule.once"),
     "an unknown time zone": (lambda: scheduled(cron="0 9 * * *", time_zone="Mars/Base"), "campaign.schedule.time_zone"),
     "a time zone that is a path": (
         lambda: scheduled(cron="0 9 * * *", time_zone="../../etc/passwd"),

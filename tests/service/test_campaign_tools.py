@@ -13,19 +13,15 @@ from heddle.tools.v1 import tool_service_pb2 as pb
 from heddle.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from heddle_campaign.facade.calling import Calling
 from heddle_campaign.facade.messages import Messages, messages_for
-from heddle_campaign.facade.ports import CampaignStore
+from heddle_campaign.facade.ports.campaigns import CampaignStore
 from heddle_campaign.rpc import tool_service
 from heddle_campaign.rules.cycles import Cycle
 from heddle_campaign.rules.learned import Citation, PeerMessageKind
 from heddle_campaign.rules.memories import MemoryKind
 from heddle_client.values import AssetReference, RunState
 from heddle_core.clock import Micros
-from heddle_core.errors import (
-    CampaignNotFound,
-    InvalidField,
-    ScopeMissing,
-    StoreUnavailable,
-)
+from heddle_core.companion_errors import CampaignNotFound
+from heddle_core.errors import InvalidField, ScopeMissing, StoreUnavailable
 from heddle_core.ids import CountingIds, PrincipalId, TenantId
 from heddle_grpc import tool_calls
 from heddle_grpc.channel import open_channel
@@ -183,6 +179,7 @@ async def test_a_message_reaches_the_role_it_is_for_once(world: World) -> None:
     assert told.message_id in first[1]
     assert (told.kind, told.sender_role, told.receiver_role) == (PeerMessageKind.DELIVERED, "writer", "artist")
     assert (told.text, told.asset) == ("The cup is there", AssetReference("asset_7", "image/png", "cup"))
+    assert told.thread_id == "thread_1", "it goes with that thread"
     assert messages_for((told,), "artist") == (told,)
     assert messages_for((told,), "editor") == ()
 

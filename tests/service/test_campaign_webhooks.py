@@ -18,7 +18,7 @@ from heddle_campaign.rules.cycles import Signal
 from heddle_core.clock import SystemClock
 from heddle_core.errors import StoreUnavailable, invalid
 from heddle_core.ids import TenantId
-from tests.kit.campaign_intake import PATH, SECRET, SOON, Campaigns, post, signed
+from tests.kit.campaign_intake import NO_ROOM, PATH, SECRET, SOON, Campaigns, post, signed
 
 
 @asynccontextmanager
@@ -41,6 +41,14 @@ async def test_a_signed_webhook_is_reported_under_its_id_and_told_what_it_starte
     ((tenant, signal),) = campaigns.reported
     assert (tenant, signal.kind, signal.dedupe_key, signal.source) == ("acme", "trend_spike", "msg_1", "webhook")
     assert signal.payload_json == body.decode()
+
+
+async def test_a_sender_whose_signal_found_no_room_is_asked_to_send_it_again() -> None:
+    campaigns = Campaigns(match=NO_ROOM)
+    async with served(campaigns.report) as client:
+        response = await post(client, b"{}")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "60")
+    assert response.json() == {"matches": [{"campaign_id": "camp_1", "outcome": "NO_ROOM", "cycle_id": ""}]}
 
 
 async def test_an_unsigned_a_foreign_and_an_unknown_tenants_webhook_get_the_same_refusal() -> None:

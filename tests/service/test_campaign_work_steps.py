@@ -9,24 +9,20 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from heddle_campaign.codec.cycles import cycle_message
 from heddle_campaign.facade.firing import trigger
 from heddle_campaign.facade.lifecycle import update
 from heddle_campaign.rules.budget import MicroUsd
-from heddle_campaign.rules.campaigns import PauseReason
+from heddle_campaign.rules.campaigns import CampaignAgent, PauseReason, Rotation
 from heddle_campaign.rules.cycles import SkipReason
 from heddle_campaign.rules.failures import FailurePolicy
 from heddle_campaign.rules.queue import Bounds
+from heddle_campaign.rules.rotation import RotationTarget
 from heddle_campaign.rules.schedule import OverlapPolicy
 from heddle_campaign.rules.states import CampaignState, CycleState, TurnState
 from heddle_client.values import RunState
-from heddle_core.errors import (
-    AgentNotFound,
-    BudgetExceeded,
-    IllegalTransition,
-    RateLimited,
-    RequestCancelled,
-    RunNotFound,
-)
+from heddle_core.errors import IllegalTransition
+from heddle_core.runtime_errors import AgentNotFound, BudgetExceeded, RateLimited, RequestCancelled, RunNotFound
 from heddle_core.usage import MicroUsd as Cost
 from heddle_core.usage import Usage
 from tests.kit.campaign_desk import Desk, away, desk_on, only
@@ -51,6 +47,29 @@ async def test_a_turn_is_on_record_before_it_is_sent_and_its_run_as_soon_as_it_i
     started = await desk.attend(cycle)
     assert (only(started).state, only(started).run_id, only(started).thread_id) == (TurnState.RUNNING, "run_1", "thr_1")
     assert only(started).request_sequence == 2
+
+
+async def test_a_turn_has_a_thread_of_its_own_that_says_what_it_is_for(desk: Desk) -> None:
+    rotation = Rotation((RotationTarget("shoes"),))
+    cycle = await desk.begin(labels={"team": "red"}, rotation=rotation, title="Spring sale " * 9)
+    desk.runs.refusals["open_thread"] = [away()]
+    waits = await desk.attend(cycle)
+    assert (only(waits).state, desk.runs.sent) == (TurnState.PENDING, [])
+    desk.runs.lost = [away()]
+    for _ in range(2):
+        cycle = await desk.attend(cycle)
+    first, *repeated = desk.runs.threads
+    assert repeated == [first, first]
+    assert (first.thread_id, first.labels) == (only(waits).new_thread, {"team": "red"})
+    assert first.title == f"{('Spring sale ' * 9)[:79]}…: shoes, writer, 2023-11-14 22:13:20"
+    desk.runs.fails("run_1", "MODEL_UNAVAILABLE")
+    cycle = await desk.attend(cycle)
+    desk.campaigns.clock.advance(60)
+    await desk.attend(cycle)
+    second = desk.runs.threads[-1]
+    assert second.thread_id != first.thread_id
+    assert second.request_id != first.request_id
+    assert second.title.endswith(", writer, 2023-11-14 22:13:20, attempt 2")
 
 
 async def test_an_outcome_that_is_not_known_is_asked_again_with_the_same_bytes(desk: Desk) -> None:
@@ -140,7 +159,7 @@ async def test_only_what_may_pass_is_tried_again_and_only_so_often(desk: Desk, r
     assert cycle.state is CycleState.FAILED
     failure = only(cycle).failure
     assert failure is not None
-    assert (failure.reason, failure.message) == (reason, "it broke")
+    assert (failure.reason, failure.message, failure.of_run) == (reason, "it broke", True)
     assert cycle.usage.cost == 5 * attempts
     assert (await desk.campaigns.campaign()).usage == cycle.usage
 
@@ -206,6 +225,64 @@ async def test_a_cycle_that_finds_nothing_left_is_skipped_and_pauses_the_campaig
     assert (paused.state, paused.pause_reason) == (CampaignState.PAUSED, PauseReason.BUDGET)
     assert paused.schedule_state.counters.unscheduled == 1
     assert desk.runs.sent == desk.runs.sent[:1]
+
+
+async def test_cycles_go_on_with_another_target_while_one_has_nobody_to_work_on_it(desk: Desk) -> None:
+    targets = (RotationTarget("films", role="film", weight=9), RotationTarget("shoes", role="writer"))
+    away_today = CampaignAgent("film", "agent_film", disabled=True)
+    await desk.campaigns.activate(agents=(WRITER, away_today), rotation=Rotation(targets))
+    for number in range(3):
+        begun = await desk.attend(await desk.next())
+        assert (begun.state, begun.rotation_key) == (CycleState.RUNNING, "shoes")
+        desk.runs.ends(f"run_{number + 1}")
+        assert (await desk.attend(begun)).state is CycleState.COMPLETED
+
+
+async def test_a_cycle_with_nobody_to_ask_is_kept_with_the_reason(desk: Desk) -> None:
+    campaign = await desk.campaigns.activate(agents=(WRITER,))
+    waiting = await desk.next()
+    nobody = replace(campaign.settings, agents=(replace(WRITER, disabled=True),))
+    await desk.campaigns.decide("c1", update, settings=nobody)
+    skipped = await desk.attend(waiting)
+    assert (skipped.state, skipped.skip_reason) == (CycleState.SKIPPED, SkipReason.NO_AGENT)
+    assert cycle_message(skipped).end_note == "nobody can be asked: writer (disabled)"
+
+
+async def test_a_cycle_goes_on_with_the_settings_that_it_began_with(desk: Desk) -> None:
+    policy = FailurePolicy(max_attempts=2, initial_backoff=timedelta(seconds=10))
+    cycle = await desk.begin(brief="Sell wool.", labels={"team": "a"}, failure_policy=policy)
+    cycle = await desk.attend(cycle)
+    began = (await desk.campaigns.campaign()).settings
+    later = replace(
+        began, brief="Sell silk.", labels={"team": "b"}, failure_policy=FailurePolicy(max_attempts=1), agents=(ARTIST,)
+    )
+    await desk.campaigns.decide("c1", update, settings=later)
+    desk.runs.fails("run_1", "INTERNAL")
+    waits = await desk.attend(cycle)
+    assert (only(waits).attempt, only(waits).state) == (2, TurnState.PENDING)
+    desk.campaigns.clock.advance(60)
+    await desk.attend(waits)
+    first, second = desk.prepared
+    assert (second.labels, second.agent_id) == (first.labels, first.agent_id)
+    assert second.content == first.content
+    desk.runs.fails("run_2", "INTERNAL")
+    assert (await desk.attend(waits)).state is CycleState.FAILED
+    begun = await desk.attend(await desk.next())
+    assert (only(begun).role, desk.prepared[-1].labels) == ("artist", {"team": "b"})
+
+
+async def test_a_retried_cycle_goes_by_the_settings_of_its_new_beginning(desk: Desk) -> None:
+    cycle = await desk.begin(labels={"team": "a"}, failure_policy=FailurePolicy(max_attempts=1))
+    cycle = await desk.attend(cycle)
+    desk.runs.fails("run_1", "INTERNAL")
+    assert (await desk.attend(cycle)).state is CycleState.FAILED
+    assert (await desk.campaigns.cycle(cycle)).settings is None
+    settings = (await desk.campaigns.campaign()).settings
+    await desk.campaigns.decide("c1", update, settings=replace(settings, labels={"team": "b"}))
+    await desk.campaigns.store.retry(desk.campaigns.key(), cycle.cycle_id)
+    (again,) = (await desk.campaigns.store.claim("w1", 10, Bounds(), LEASE)).cycles
+    await desk.attend(again)
+    assert [each.labels for each in desk.prepared] == [{"team": "a"}, {"team": "b"}]
 
 
 # --- the stop --------------------------------------------------------------------------------------------------

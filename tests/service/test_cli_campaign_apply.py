@@ -62,7 +62,8 @@ async def test_a_folder_is_created_once_and_then_left_as_it_is(folder: Path) -> 
         assert campaign.state == CampaignState.CAMPAIGN_STATE_ACTIVE
         assert dict(campaign.labels) == {"heddle.dev/managed-by": "studio", "heddle.dev/name": "shoes"}
         assert campaign.budget.units == 12
-        assert book.agents["writer"].spec.description == "Writes posts.\nheddle.dev/managed-by: studio"
+        writer = book.agents["writer"].spec
+        assert (writer.description, dict(writer.labels)) == ("Writes posts.", {"heddle.dev/managed-by": "studio"})
 
         again = await apply(book, folder)
         assert again.err.strip() == "studio: 2 unchanged"
@@ -93,9 +94,8 @@ async def test_prune_removes_what_the_folder_managed_and_nothing_else(folder: Pa
         campaign_id="campaign_9", title="Other", labels={"heddle.dev/managed-by": "elsewhere"}, etag="1"
     )
     others.agents["general"] = Agent(agent_id="general", built_in=True)
-    others.agents["theirs"] = Agent(
-        agent_id="theirs", spec=AgentSpec(description="x\nheddle.dev/managed-by: elsewhere")
-    )
+    theirs = AgentSpec(description="x", labels={"heddle.dev/managed-by": "elsewhere"})
+    others.agents["theirs"] = Agent(agent_id="theirs", spec=theirs)
     async with serving_campaigns(others) as book:
         await apply(book, folder)
         (folder / "shoes.yaml").unlink()
@@ -103,7 +103,13 @@ async def test_prune_removes_what_the_folder_managed_and_nothing_else(folder: Pa
         kept = await apply(book, folder)
         assert book.changes() == ["CreateAgent"], "nothing is removed unless asked"
         assert kept.err.strip() == "studio: 1 created"
-        pruned = await apply(book, folder, "--prune", "--json")
+        refused = await apply(book, folder, "--prune", "--json")
+        assert (refused.code, book.changes()) == (2, []), "nobody can be asked where there is no terminal"
+        assert "campaign shoes campaign_1, agent writer would be removed for good" in refused.err
+        assert "give --yes" in refused.err
+        tried = await apply(book, folder, "--prune", "--dry-run")
+        assert (tried.code, book.changes()) == (0, [])
+        pruned = await apply(book, folder, "--prune", "--yes", "--json")
         assert book.changes() == ["PauseCampaign", "DeleteCampaign", "ArchiveAgent"]
         assert [(each["name"], each["action"]) for each in pruned.json["steps"]] == [
             ("author", "unchanged"),
@@ -121,7 +127,7 @@ async def test_what_was_pruned_can_be_created_again_and_an_archived_agent_comes_
         (folder / "shoes.yaml").unlink()
         (folder / "writer.yaml").unlink()
         (folder / "reader.yaml").write_text("agent_id: reader\n")
-        await apply(book, folder, "--prune")
+        await apply(book, folder, "--prune", "--yes")
         assert book.campaigns == {}
         (folder / "shoes.yaml").write_text(CAMPAIGN)
         (folder / "writer.yaml").write_text(AGENT)
@@ -181,7 +187,7 @@ async def test_faults_are_told_with_file_line_and_field_and_nothing_is_done(fold
         (folder / "writer.yaml").write_text(AGENT.replace("instructions", "instruction"))
         both = await apply(book, folder, "--json")
         assert both.code == 2
-        assert book.asked == []
+        assert book.changes() == []
         assert [
             (Path(each["file"]).name, each["line"], each["field"]) for each in json.loads(both.err)["error"]["faults"]
         ] == [
@@ -190,12 +196,74 @@ async def test_faults_are_told_with_file_line_and_field_and_nothing_is_done(fold
         ]
 
 
+async def test_all_faults_are_told_in_one_round(folder: Path) -> None:
+    (folder / "shoes.yaml").write_text(CAMPAIGN.replace("0 9 * * MON", "impossible").replace("writer", "typist"))
+    (folder / "hats.yaml").write_text("campaign: hats\ntitle: ''\ngoals:\n  - key: k\n")
+    (folder / "bags.yaml").write_text("campaign: bags\ntitle: [\n")
+    (folder / "writer.yaml").write_text(f"agent_id: writer\ninstructions: {'x' * 32_001}\n")
+    expected = [
+        "hats.yaml:2: title: must not be empty",
+        "hats.yaml:4: goals[0].description: must be there",
+        "shoes.yaml:6: schedule.cron: has 1 of five fields",
+        "writer.yaml:2: instructions: at most 32000 characters",
+    ]
+    async with serving_campaigns() as book:
+        refused = await apply(book, folder)
+        lines = [line.removeprefix(f"error: {folder}/") for line in refused.err.splitlines()]
+        assert lines[0].startswith("bags.yaml:3: is not YAML")
+        assert (refused.code, lines[1:]) == (2, expected)
+        (folder / "bags.yaml").unlink()
+        refused = await apply(book, folder)
+        lines = [line.removeprefix(f"error: {folder}/") for line in refused.err.splitlines()]
+        assert lines[3].startswith("shoes.yaml:11: agents[0].agent_id: there is no agent typist: ")
+        assert (refused.code, [*lines[:3], *lines[4:]]) == (2, expected)
+        assert book.changes() == []
+    away = await apply(book, folder)
+    assert away.code == 2
+    assert f"error: {folder}/hats.yaml:2: title: must not be empty" in away.err
+
+
+async def test_a_campaign_names_agents_that_are_there_or_come_with_it(folder: Path) -> None:
+    book = CampaignBook()
+    book.agents["old"] = Agent(agent_id="old", version=2, archived=True)
+    book.agents["new"] = Agent(agent_id="new", version=2)
+    agents = "agents:\n" + "".join(
+        f"  - {{role: {role}, agent_id: {agent_id}{more}}}\n"
+        for role, agent_id, more in (
+            ("a", "writer", ""),
+            ("b", "nobody", ""),
+            ("c", "nobody", ", disabled: true"),
+            ("d", "old", ""),
+            ("e", "new", ", agent_version: 3"),
+            ("f", "new", ", agent_version: 2"),
+        )
+    )
+    (folder / "shoes.yaml").write_text(f"campaign: shoes\ntitle: Shoes\n{agents}")
+    async with serving_campaigns(book):
+        refused = await apply(book, folder)
+        told = [line.partition("shoes.yaml:")[2] for line in refused.err.splitlines()]
+        assert told == [
+            "5: agents[1].agent_id: there is no agent nobody: `heddle agents list` tells those that are there,"
+            " or put its file beside this one",
+            "7: agents[3].agent_id: agent old is archived: name another",
+            "8: agents[4].agent_version: agent new has versions up to 2",
+        ]
+        assert book.changes() == []
+        (folder / "shoes.yaml").write_text("campaign: shoes\ntitle: Shoes\nagents: [{role: a, agent_id: writer}]\n")
+        assert (await apply(book, folder)).code == 0
+        (folder / "writer.yaml").unlink()
+        kept = await apply(book, folder, "--prune", "--yes")
+        assert "agents[0].agent_id: agent writer is removed with --prune: name another" in kept.err
+        assert not book.agents["writer"].archived
+
+
 async def test_what_the_server_says_of_an_agent_is_told_with_its_line_too(folder: Path) -> None:
     async with serving_campaigns() as book:
         (folder / "writer.yaml").write_text(f"agent_id: writer\ndescription: x\ninstructions: {'x' * 32_001}\n")
-        refused = await apply(book, folder)
+        refused = await apply(book, folder, "--dry-run")
         assert refused.code == 3
         assert f"{folder / 'writer.yaml'}:3: instructions: at most 32000 characters" in refused.err
+        assert book.changes() == [], "asked before anything is made"
         (folder / "writer.yaml").write_text(AGENT)
         await apply(book, folder)
         (folder / "writer.yaml").write_text("agent_id: writer\n")

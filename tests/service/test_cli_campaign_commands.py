@@ -11,7 +11,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from heddle.campaign.v1alpha1 import campaign_service_pb2 as pb
 from heddle.campaign.v1alpha1 import cycle_request_pb2 as cycles_pb
 from heddle.campaign.v1alpha1 import memory_request_pb2 as memories_pb
-from heddle.campaign.v1alpha1.campaign_pb2 import Campaign, CampaignState, CycleCounters, PauseReason
+from heddle.campaign.v1alpha1.campaign_pb2 import (
+    Campaign,
+    CampaignState,
+    CampaignTemplate,
+    CycleCounters,
+    PauseReason,
+)
 from heddle.campaign.v1alpha1.cycle_pb2 import (
     Cycle,
     CycleFailure,
@@ -31,9 +37,15 @@ from heddle.campaign.v1alpha1.memory_pb2 import (
     PeerMessage,
     PeerMessageKind,
 )
-from heddle.campaign.v1alpha1.schedule_pb2 import OverlapPolicy, Schedule, ScheduledTime, TimeRange
+from heddle.campaign.v1alpha1.schedule_pb2 import (
+    MissingTimePolicy,
+    OverlapPolicy,
+    RepeatedTimePolicy,
+    Schedule,
+    ScheduledTime,
+    TimeRange,
+)
 from heddle.campaign.v1alpha1.signal_pb2 import SignalMatch, SignalOutcome
-from heddle.common.v1.error_reason_pb2 import ErrorReason
 from tests.kit.cli import Answer, heddle
 from tests.kit.cli_campaigns import CampaignBook, serving_campaigns
 
@@ -89,7 +101,7 @@ def filled() -> CampaignBook:
         state=CycleState.CYCLE_STATE_SKIPPED,
         skip_reason=SkipReason.SKIP_REASON_OVERLAP,
     )
-    failure = CycleFailure(reason=ErrorReason.ERROR_REASON_AGENT_NOT_FOUND, message="No agent w here")
+    failure = CycleFailure(reason_name="AGENT_NOT_FOUND", message="No agent w here")
     failed = CycleTurn(role="writer", state=CycleTurnState.CYCLE_TURN_STATE_FAILED, failure=failure)
     other = Cycle(cycle_id="cycle_2", scheduled_time=at(21), state=CycleState.CYCLE_STATE_FAILED, turns=[failed])
     gap = CycleGap(kind=GapKind.GAP_KIND_PAUSED, count=3, range=TimeRange(start_time=at(18), end_time=at(20)))
@@ -208,6 +220,29 @@ async def test_cycles_are_triggered_backfilled_and_listed_with_the_gaps_between(
         assert half.code == 2
 
 
+async def test_a_backfill_that_finds_nothing_says_why(book: CampaignBook) -> None:
+    book.filled = 0
+    async with serving_campaigns(book):
+        line = "campaign backfill shoes --from 2026-11-01 --until 2026-11-02"
+        assert "heddle campaign cycles campaign_1" in (await ok(book, line)).err
+        book.campaigns["campaign_1"].schedule.start_time.CopyFrom(at(20))
+        told = await ok(book, line)
+        assert told.out.strip() == "0 times of the stretch get a cycle"
+        assert "its schedule begins at 2026-11-20 00:00:00Z" in told.err
+
+
+async def test_templates_are_listed_and_printed_as_files(book: CampaignBook) -> None:
+    copied = Campaign(title="Weekly report", schedule=Schedule(cron="0 8 * * MON"))
+    book.templates = [CampaignTemplate(template_id="weekly", description="Sums up the week.", campaign=copied)]
+    async with serving_campaigns(book):
+        assert "Sums up the week." in (await ok(book, "campaign templates")).out
+        told = (await ok(book, "campaign templates weekly")).out
+        assert told == ("campaign: weekly\nstate: draft\ntitle: Weekly report\nschedule:\n  cron: 0 8 * * MON\n")
+        assert (await ok(book, "campaign templates weekly --json")).json["template_id"] == "weekly"
+        unknown = await heddle("campaign", "templates", "daily", address=book.address)
+        assert (unknown.code, "daily is none of weekly" in unknown.err) == (2, True)
+
+
 async def test_one_cycle_is_shown_retried_and_cancelled(book: CampaignBook) -> None:
     async with serving_campaigns(book):
         assert "failed: AGENT_NOT_FOUND: No agent w here" in (await ok(book, "cycle show cycle_2")).out
@@ -229,9 +264,13 @@ async def test_a_preview_shows_local_time_utc_and_what_clock_changes_do(book: Ca
         await ok(book, "campaign preview --cron '0 9 * * *' --zone Europe/Berlin")
         schedule = book.last(cycles_pb.PreviewScheduleRequest).schedule
         assert (schedule.cron, schedule.time_zone) == ("0 9 * * *", "Europe/Berlin")
+        await ok(book, "campaign preview --cron '30 2 * * *' --missing skip --repeated both")
+        schedule = book.last(cycles_pb.PreviewScheduleRequest).schedule
+        assert schedule.missing_time == MissingTimePolicy.MISSING_TIME_POLICY_SKIP
+        assert schedule.repeated_time == RepeatedTimePolicy.REPEATED_TIME_POLICY_BOTH
         await ok(book, "campaign preview --every 1h30m")
         assert book.last(cycles_pb.PreviewScheduleRequest).schedule.interval.seconds == 5_400
-        for wrong in (["shoes", "--cron", "* * * * *"], [], ["--every", "often"], ["shoes", "--zone", "UTC"]):
+        for wrong in (["shoes", "--cron", "* * * * *"], [], ["--every", "often"], ["shoes", "--missing", "skip"]):
             assert (await heddle("campaign", "preview", *wrong, address=book.address)).code == 2
 
 
@@ -239,7 +278,7 @@ async def test_memories_are_listed_pinned_and_forgotten(book: CampaignBook) -> N
     async with serving_campaigns(book):
         listed = await ok(book, "campaign memories shoes --kind decision --not-pinned --words morning")
         assert [cell.strip() for cell in cells(listed.out.splitlines()[1])] == [
-            *("mem_1", "decision", "0.60", "-", "-", "thr_1 2-9", "Post in the morning")
+            *("mem_1", "decision", "-", "0.60", "-", "-", "thr_1 2-9", "Post in the morning")
         ]
         asked = book.last(memories_pb.ListMemoriesRequest)
         assert (asked.HasField("pinned"), asked.pinned, asked.query) == (True, False, "morning")

@@ -7,16 +7,10 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from heddle_core.errors import (
-    CallCancelled,
-    InternalFault,
-    InvalidField,
-    NotServed,
-    RequestTooLarge,
-    ResponseTooLarge,
-    RunNotFound,
-)
-from heddle_core.faults import HeddleError, all_reasons
+from heddle_core.errors import CallCancelled, InternalFault, InvalidField, NotServed, RequestTooLarge, ResponseTooLarge
+from heddle_core.faults import HeddleError
+from heddle_core.reasons import all_reasons
+from heddle_core.runtime_errors import RunNotFound
 from heddle_grpc import calls
 from tests.kit.grpc_probe import Probe, Servicer, answer, ask, local, probing, probing_raw
 from tests.kit.log_capture import capture_logs
@@ -253,9 +247,11 @@ async def test_a_refused_call_tells_its_id_and_is_logged_and_a_good_one_is_not()
             await probe.ask(ask("x"))
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await probe.ask(ask(thread_id="."))
+            lines = await logs.of("call", 1)
     request_id = dict(caught.value.trailing_metadata())["x-request-id"]
-    lines = [(line["code"], line["reason"], line["request_id"]) for line in logs if line["event"] == "call"]
-    assert lines == [("INVALID_ARGUMENT", "INVALID_FIELD", request_id)]
+    assert [(line["code"], line["reason"], line["request_id"]) for line in lines] == [
+        ("INVALID_ARGUMENT", "INVALID_FIELD", request_id)
+    ]
 
 
 async def test_good_calls_are_logged_when_asked() -> None:
@@ -264,7 +260,8 @@ async def test_good_calls_are_logged_when_asked() -> None:
             await probe.ask(ask("x"))
             async for _ in probe.watch(ask()):
                 pass
-    assert [line["code"] for line in logs if line["event"] == "call"] == ["OK", "OK"]
+            lines = await logs.of("call", 2)
+    assert [line["code"] for line in lines] == ["OK", "OK"]
 
 
 async def test_nothing_that_a_client_sends_yields_internal_or_unknown() -> None:

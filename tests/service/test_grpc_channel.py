@@ -5,7 +5,8 @@ from typing import Any
 import grpc
 import pytest
 
-from heddle_core.errors import CannotServe, Draining, RunNotFound, ServiceUnreachable
+from heddle_core.errors import CannotServe, Draining, ServiceUnreachable
+from heddle_core.runtime_errors import RunNotFound
 from heddle_grpc import calls
 from heddle_grpc.channel import open_channel
 from heddle_grpc.settings import ChannelSettings

@@ -7,7 +7,8 @@ from typing import Any
 import grpc
 import pytest
 
-from heddle_core.errors import Draining, Overloaded, SlowReader
+from heddle_core.errors import Draining, Overloaded
+from heddle_core.runtime_errors import SlowReader
 from tests.kit.grpc_probe import Probe, Servicer, answer, ask, local, probing, probing_raw, reaching, serving
 from tests.kit.log_capture import capture_logs
 

@@ -14,11 +14,12 @@ from heddle.tools.v1 import tool_service_pb2 as pb
 from heddle.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from heddle_client.stubs import RuntimeStubs
 from heddle_core.clock import SystemClock
-from heddle_core.errors import CannotServe, InvalidField, ToolProviderNotFound
+from heddle_core.errors import CannotServe, InvalidField
 from heddle_core.ids import CountingIds
+from heddle_core.runtime_errors import ToolProviderNotFound
 from heddle_grpc.authorization import Access, Rule
 from heddle_grpc.channel import Channel, open_channel
-from heddle_grpc.companions import Address, Companion, OpenCompanion
+from heddle_grpc.companions import Companion, OpenCompanion, WayIn
 from heddle_grpc.drain import Drain
 from heddle_grpc.identity import Development
 from heddle_grpc.routes import Service
@@ -162,7 +163,7 @@ def test_companions_without_tools_bring_no_tool_service() -> None:
 async def test_a_runtime_knows_the_tools_of_every_companion_under_its_own_id(tmp_path: Path) -> None:
     def opening(provider_id: str) -> OpenCompanion:
         @asynccontextmanager
-        async def opened(drain: Drain, address: Address) -> AsyncIterator[Companion]:
+        async def opened(drain: Drain, way: WayIn) -> AsyncIterator[Companion]:
             yield companion(provider_id)
 
         return opened

@@ -9,16 +9,9 @@ import pytest_asyncio
 
 from heddle.runtime.v1 import agent_service_pb2 as pb
 from heddle.runtime.v1.agent_pb2 import AgentSpec, ApprovalPolicy
-from heddle_core.errors import (
-    AgentNotFound,
-    AlreadyExists,
-    EtagMismatch,
-    IllegalTransition,
-    InvalidField,
-    ModelNotFound,
-    RequestIdReused,
-)
+from heddle_core.errors import AlreadyExists, EtagMismatch, IllegalTransition, InvalidField, RequestIdReused
 from heddle_core.ids import TenantId
+from heddle_core.runtime_errors import AgentNotFound, ModelNotFound
 from heddle_runtime.runs.turn import AgentReference
 from heddle_runtime.threads.settings import ThreadSettings
 from tests.kit.runtime_services import ACME, Office, new_id, serving
@@ -210,3 +203,51 @@ async def test_the_server_says_what_it_is_and_who_asks(office: Office) -> None:
     assert (told.tenant, told.principal, told.version) == ("acme", "ada", "0.1.0")
     assert {"runtime.read", "runtime.run", "runtime.manage"} <= set(told.scopes)
     assert (told.fold_version, told.worker_id, dict(told.defaults)) == (1, "wrk_test", {"agent": "general"})
+
+
+async def test_labels_are_kept_at_each_version_and_changed_by_their_name(office: Office) -> None:
+    first = await create(office, "mine", description="x", labels={"heddle.dev/managed-by": "studio", "b": "2"})
+    assert dict(first.spec.labels) == {"heddle.dev/managed-by": "studio", "b": "2"}
+    await update(office, "mine", "description", description="y")
+    assert dict((await get(office, "mine")).spec.labels) == {"heddle.dev/managed-by": "studio", "b": "2"}
+    await update(office, "mine", "labels", labels={"b": "3"})
+    newest = await get(office, "mine")
+    assert (dict(newest.spec.labels), newest.spec.description) == ({"b": "3"}, "y")
+    assert (await get(office, "mine", 1)).spec == first.spec
+    with pytest.raises(InvalidField):
+        await update(office, "mine", "labels", labels={f"k{number}": "" for number in range(65)})
+
+
+async def test_agents_are_found_by_all_their_labels_on_pages_of_any_size(office: Office) -> None:
+    for number in range(7):
+        await create(office, f"m{number}", labels={"set": "studio" if number % 3 else "other", "n": str(number % 2)})
+    await create(office, "general", labels={"set": "studio", "n": "1"})
+    for size in (1, 2, 50):
+        assert await listed(office, page_size=size, labels={"set": "studio", "n": "1"}) == ["general@2", "m1@1", "m5@1"]
+        assert await listed(office, page_size=size, labels={"set": "nobody's"}) == []
+    await archive(office, "m1")
+    assert await listed(office, labels={"set": "other"}) == ["m0@1", "m3@1", "m6@1"]
+    assert await listed(office, labels={"set": "studio", "n": "1"}, include_archived=True) == [
+        "general@2",
+        "m1@1",
+        "m5@1",
+    ]
+
+
+async def test_a_creation_that_is_only_checked_makes_nothing(office: Office) -> None:
+    async def asked(agent_id: str, request_id: str = "", **spec: Any) -> Any:
+        request = pb.CreateAgentRequest(request_id=request_id or new_id(), agent_id=agent_id, validate_only=True)
+        request.spec.CopyFrom(AgentSpec(**spec))
+        return (await office.stubs.agents.CreateAgent(request)).agent
+
+    would = await asked("mine", "r1", description="x", labels={"a": "b"})
+    assert (would.agent_id, would.version, dict(would.spec.labels)) == ("mine", 1, {"a": "b"})
+    assert (await asked("general", description="x")).version == 2
+    with pytest.raises(AgentNotFound):
+        await get(office, "mine")
+    with pytest.raises(InvalidField):
+        await asked("mine", description="x" * 1_025)
+    made = await create(office, "mine", request_id="r1", description="x")
+    assert made.version == 1, "the check has not used up the request's id"
+    with pytest.raises(AlreadyExists):
+        await asked("mine", description="x")

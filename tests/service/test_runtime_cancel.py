@@ -15,12 +15,12 @@ from heddle.runtime.v1.input_pb2 import InputState
 from heddle.runtime.v1.run_pb2 import RunState
 from heddle.runtime.v1.tool_call_pb2 import ToolCallOutcome
 from heddle.runtime.v1.turn_pb2 import ConflictPolicy, Limits, ParentReference
-from heddle_core.errors import (
+from heddle_core.errors import RequestIdReused
+from heddle_core.runtime_errors import (
     InputAlreadyResolved,
     ParentCancelled,
     ParentFinished,
     RequestCancelled,
-    RequestIdReused,
     RunNotFound,
     ThreadNotFound,
 )

@@ -13,16 +13,9 @@ import pytest_asyncio
 from heddle.runtime.v1 import thread_service_pb2 as pb
 from heddle.runtime.v1.thread_pb2 import MessageRole
 from heddle_core.clock import Micros
-from heddle_core.errors import (
-    ChainBroken,
-    CursorAhead,
-    ForkNotAtBoundary,
-    InvalidField,
-    MessageNotFound,
-    RequestIdReused,
-    ThreadNotFound,
-)
+from heddle_core.errors import InvalidField, RequestIdReused
 from heddle_core.ids import MessageId, RunId, ThreadId
+from heddle_core.runtime_errors import ChainBroken, CursorAhead, ForkNotAtBoundary, MessageNotFound, ThreadNotFound
 from heddle_runtime.runs.content import InlineData, Text
 from heddle_runtime.runs.run import CancelCause
 from heddle_runtime.runs.turn import ConflictPolicy

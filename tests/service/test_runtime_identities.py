@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,24 +20,31 @@ from heddle.runtime.v1.agent_runtime_pb2 import StartTurnRequest
 from heddle.runtime.v1.agent_service_pb2 import GetServerInfoRequest, ServerInfo
 from heddle.runtime.v1.run_pb2 import Run
 from heddle.runtime.v1.run_service_pb2 import GetRunRequest
+from heddle.runtime.v1.tool_provider_service_pb2 import ListToolsRequest
 from heddle.runtime.v1.turn_pb2 import Turn
+from heddle.spawn.v1alpha1.spawn_pb2 import SpawnSpec, SpawnState
+from heddle.spawn.v1alpha1.spawn_service_pb2 import SpawnAgentRequest
+from heddle.spawn.v1alpha1.spawn_service_pb2_grpc import SpawnServiceStub
 from heddle_client.stubs import RuntimeStubs
 from heddle_core.errors import (
     CannotServe,
     CredentialInvalid,
     CredentialMissing,
     InvalidField,
-    RunNotFound,
     ScopeMissing,
     ServiceUnreachable,
 )
 from heddle_core.ids import PrincipalId, TenantId
+from heddle_core.runtime_errors import RunNotFound
 from heddle_grpc.api_keys import mint
 from heddle_grpc.channel import act_as, open_channel
+from heddle_grpc.companions import OpenCompanion
 from heddle_grpc.identity import Identity
 from heddle_grpc.settings import ChannelSettings
 from heddle_runtime.settings import IdentitySettings, JwtSettings, LaneTimes, RuntimeSettings
 from heddle_runtime.wiring.runtime import running_runtime
+from heddle_spawn.settings import SpawnSettings
+from heddle_spawn.wiring import spawn_companion
 
 RUN, READ = "runtime.run", "runtime.read"
 KEY = ECKey.generate_key("P-256", parameters={"kid": "k1"})
@@ -47,7 +54,7 @@ ISSUER = {"issuer": "https://issuer.example", "audience": "heddle"}
 BOB = Identity(TenantId("acme"), PrincipalId("bob"))
 
 
-def token(key: ECKey = KEY, **changed: Any) -> str:
+def token(key: ECKey = KEY, /, **changed: Any) -> str:
     """What the issuer would sign for ada, unless changed."""
     claims = {"iss": ISSUER["issuer"], "aud": "heddle", "exp": int(time.time()) + 300, "sub": "ada", "tenant": "acme"}
     return jwt.encode({"alg": "ES256", "kid": "k1"}, {**claims, "scope": f"{RUN} {READ}", **changed}, key)
@@ -77,16 +84,17 @@ class Caller:
 
 @asynccontextmanager
 async def serving(folder: Path, **identity: Any) -> AsyncGenerator[str]:
-    """A runtime that takes these identities; its address."""
+    """A runtime that takes these identities, maybe with companions; its address."""
+    companions: Sequence[OpenCompanion] = identity.pop("companions", ())
     tls = {name: identity.pop(name) for name in list(identity) if name.startswith("tls_")}
     settings = RuntimeSettings(
         data_dir=folder / "data",
-        listen="127.0.0.1:0",
+        listen=identity.pop("listen", "127.0.0.1:0"),
         lanes=LaneTimes(drain_grace=timedelta(milliseconds=100)),
         identity=IdentitySettings.model_validate(identity),
         **tls,
     )
-    async with running_runtime(settings) as runtime:
+    async with running_runtime(settings, companions=companions) as runtime:
         yield runtime.address
 
 
@@ -148,6 +156,34 @@ async def test_an_api_key_names_its_caller_and_no_other_key_does(tmp_path: Path)
         async with calling(address) as nobody:
             with pytest.raises(CredentialMissing):
                 await nobody.start()
+
+
+async def test_services_beside_need_no_credential_of_callers_nor_the_ways_in_that_these_must_take(
+    tmp_path: Path, certificates: Callable[[str], dict[str, str]]
+) -> None:
+    server, own = certificates("server"), certificates("ada.example.com")
+    tls = {"tls_certificate": server["certificate"], "tls_key": server["key"], "tls_client_ca": server["ca"]}
+    key, record = mint("acme", "ada", [RUN, READ])
+    beside = spawn_companion(SpawnSettings(data_dir=tmp_path / "data"))
+    given: dict[str, Any] = {
+        "listen": "0.0.0.0:0",
+        "companions": (beside,),
+        "api_keys_file": kept(tmp_path, record),
+        **tls,
+    }
+    async with serving(tmp_path, **given) as address:
+        settings = {"address": address.replace("0.0.0.0", "localhost"), "attempts": 1, "tls": own}
+        channel = open_channel(ChannelSettings.model_validate(settings), token=lambda: key)
+        spec = SpawnSpec(spawn_key="k", agent_id="general", task=[ContentPart(text="hello")])
+        request = SpawnAgentRequest(request_id="r", spec=spec, wait_seconds=20)
+        made = (await SpawnServiceStub(channel).SpawnAgent(request)).spawn
+        assert made.state == SpawnState.SPAWN_STATE_COMPLETED
+        stubs = RuntimeStubs.on(channel)
+        run = (await stubs.runs.GetRun(GetRunRequest(run_id=made.run_id))).run
+        assert (run.actor.principal, run.actor.acted_by) == ("ada", "control/spawn")
+        tools = (await stubs.tool_providers.ListTools(ListToolsRequest(provider_id="spawn"))).tools
+        assert "spawn_agent" in [each.tool.name for each in tools]
+        await channel.close()
 
 
 async def test_a_token_names_its_caller_by_the_claims_that_are_set(tmp_path: Path) -> None:

@@ -26,13 +26,8 @@ from heddle.runtime.v1.thread_service_pb2 import ListEventsRequest
 from heddle.runtime.v1.tool_call_pb2 import ClientTool, ToolCallOutcome
 from heddle.runtime.v1.turn_pb2 import Limits
 from heddle.tools.v1 import tool_pb2
-from heddle_core.errors import (
-    InputAlreadyResolved,
-    InputNotFound,
-    InvalidField,
-    RequestIdReused,
-    ResolutionTokenInvalid,
-)
+from heddle_core.errors import InvalidField, RequestIdReused
+from heddle_core.runtime_errors import InputAlreadyResolved, InputNotFound, ResolutionTokenInvalid
 from heddle_runtime.settings import LaneTimes, ToolSettings
 from tests.kit.running_runtime import House, house, payloads
 from tests.kit.tool_servers import ToolServer, Visit, aborts, declared, deferral, hangs, result, serving

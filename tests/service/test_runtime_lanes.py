@@ -12,8 +12,9 @@ import pytest_asyncio
 
 import heddle_runtime.threads.events as e
 from heddle_core.clock import SystemClock
-from heddle_core.errors import AgentNotFound, CannotServe, StoreUnavailable
+from heddle_core.errors import CannotServe, StoreUnavailable
 from heddle_core.ids import CountingIds, TenantId, ThreadId, WorkerId
+from heddle_core.runtime_errors import AgentNotFound
 from heddle_core.usage import MicroUsd
 from heddle_runtime.lanes.lanes import Lanes, LaneSettings
 from heddle_runtime.lanes.lease import Lease

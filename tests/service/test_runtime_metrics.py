@@ -16,14 +16,17 @@ from heddle.runtime.v1.agent_runtime_pb2 import StartTurnRequest
 from heddle.runtime.v1.run_pb2 import Run
 from heddle.runtime.v1.turn_pb2 import Turn
 from heddle_client.stubs import RuntimeStubs
+from heddle_core.clock import Micros
 from heddle_grpc.channel import open_channel
 from heddle_grpc.settings import ChannelSettings
 from heddle_runtime.runs.state import RunState
 from heddle_runtime.settings import LaneTimes, RuntimeSettings
 from heddle_runtime.store.measures import open_runs, unpublished
+from heddle_runtime.store.relay_rows import relays_by_stream
+from heddle_runtime.store.relay_store import DatabaseRelayStore
 from heddle_runtime.wiring.metrics import RuntimeMeasures
 from heddle_runtime.wiring.runtime import running_runtime
-from tests.kit.stores import SHOPS, Shop
+from tests.kit.stores import LEASE, OTHER, SHOPS, WORKER, Shop
 
 
 @asynccontextmanager
@@ -117,3 +120,17 @@ async def test_without_a_bus_nothing_is_said_to_be_behind(shop: Shop) -> None:
     assert "heddle_runs" in told and "heddle_relay_events_behind" not in told
     told = {each.name: each for each in await RuntimeMeasures(shop.database, lambda: 0, publishes=True).read()}
     assert told["heddle_relay_events_behind"].values == {(): 2}
+    assert "heddle_relay_streams" not in told, "there is no relay"
+
+
+async def test_the_streams_of_the_runtimes_that_live_are_counted(shop: Shop) -> None:
+    rows = DatabaseRelayStore(shop.store)
+    for worker, stream in ((WORKER, Micros(5)), (OTHER, Micros(7))):
+        await shop.store.renew_lease(worker, f"of {worker}", LEASE)
+        await rows.stand(worker, stream, sole_process=False)
+    await rows.adopt(None, Micros(7))
+    assert await shop.database.read(relays_by_stream) == {7: [f"of {OTHER}"], 5: [f"of {WORKER}"]}
+    told = {each.name: each for each in await RuntimeMeasures(shop.database, lambda: 0, publishes=True).read()}
+    assert told["heddle_relay_streams"].values == {(): 2}
+    shop.clock.advance(LEASE / 1_000_000 + 1)
+    assert await shop.database.read(relays_by_stream) == {}

@@ -12,8 +12,9 @@ from heddle.runtime.v1.agent_runtime_pb2 import CancelRunRequest
 from heddle.runtime.v1.input_pb2 import InputAnswer, InputDecision
 from heddle.runtime.v1.turn_pb2 import TurnMode
 from heddle_core.clock import SystemClock
-from heddle_core.errors import InvalidField, RequestCancelled, RequestIdReused, ResolutionTokenInvalid
+from heddle_core.errors import InvalidField, RequestIdReused
 from heddle_core.ids import PrincipalId, RequestId, TenantId
+from heddle_core.runtime_errors import RequestCancelled, ResolutionTokenInvalid
 from heddle_runtime.facade.commands import Caller, RequestKey
 from heddle_runtime.facade.page_commands import Page
 from heddle_runtime.facade.provider_commands import CreateProvider, DeleteProvider, ProviderRow, UpdateProvider

@@ -8,8 +8,9 @@ import pytest_asyncio
 
 import heddle.runtime.v1.thread_service_pb2 as pb
 from heddle.runtime.v1.run_service_pb2 import GetRunRequest, RetryRunRequest
-from heddle_core.errors import CursorTooOld, IllegalTransition
+from heddle_core.errors import IllegalTransition
 from heddle_core.ids import ThreadId
+from heddle_core.runtime_errors import CursorTooOld
 from heddle_runtime.facade.retention import RetentionPolicy
 from heddle_runtime.store.retention import LogRetention
 from tests.kit.runtime_services import ACME, Office, new_id, serving

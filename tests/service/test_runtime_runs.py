@@ -16,14 +16,9 @@ from heddle.runtime.v1.agent_runtime_pb2 import TurnDisposition
 from heddle.runtime.v1.input_pb2 import InputKind, InputState
 from heddle.runtime.v1.run_pb2 import RunState
 from heddle_core.clock import SystemClock
-from heddle_core.errors import (
-    IllegalTransition,
-    InputNotFound,
-    InvalidField,
-    RequestIdReused,
-    RunNotFound,
-)
+from heddle_core.errors import IllegalTransition, InvalidField, RequestIdReused
 from heddle_core.ids import PrincipalId, RequestId, TenantId, ThreadId
+from heddle_core.runtime_errors import InputNotFound, RunNotFound
 from heddle_core.usage import MicroUsd, Usage
 from heddle_runtime.facade.commands import Caller, RedactMessage, RequestKey, ResolveInput
 from heddle_runtime.runs.content import Actor, Text

@@ -16,7 +16,8 @@ from heddle.runtime.v1.event_pb2 import ThreadEvent
 from heddle.runtime.v1.run_pb2 import RunState
 from heddle.runtime.v1.stream_pb2 import StreamFrame
 from heddle.runtime.v1.turn_pb2 import ConflictPolicy, Turn
-from heddle_core.errors import CursorAhead, InvalidField, RequestNotFound
+from heddle_core.errors import InvalidField
+from heddle_core.runtime_errors import CursorAhead, RequestNotFound
 from tests.kit.running_runtime import House, house
 
 pytestmark = pytest.mark.timeout(60)

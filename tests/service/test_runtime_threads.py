@@ -12,20 +12,16 @@ from heddle.runtime.v1 import thread_service_pb2 as pb
 from heddle.runtime.v1.agent_pb2 import AgentSpec
 from heddle.runtime.v1.agent_service_pb2 import ArchiveAgentRequest, CreateAgentRequest
 from heddle.runtime.v1.thread_pb2 import ThreadActivity, ThreadSettings, ThreadState
-from heddle_core.errors import (
+from heddle_core.errors import AlreadyExists, EtagMismatch, IllegalTransition, InvalidField, RequestIdReused
+from heddle_core.ids import TenantId, ThreadId
+from heddle_core.runtime_errors import (
     AgentNotFound,
-    AlreadyExists,
-    EtagMismatch,
-    IllegalTransition,
-    InvalidField,
     ModelNotFound,
-    RequestIdReused,
     StreamRotated,
     ThreadIsArchived,
     ThreadNotFound,
     ThreadUnfinished,
 )
-from heddle_core.ids import TenantId, ThreadId
 from heddle_runtime.runs.run import CancelCause
 from heddle_runtime.store.retention import LogRetention
 from heddle_runtime.threads.fold_codec import encode
@@ -277,8 +273,16 @@ async def test_a_deleted_thread_leaves_a_tombstone_and_a_repeat_tells_of_it(offi
         office.stubs.threads.DeleteThread(pb.DeleteThreadRequest(request_id="e", thread_id="t1")),
         office.stubs.threads.ListEvents(pb.ListEventsRequest(thread_id="t1")),
     ):
-        with pytest.raises(ThreadNotFound):
+        with pytest.raises(ThreadNotFound) as told:
             await call
+        assert told.value.deleted
+    for call in (
+        office.stubs.threads.ListEvents(pb.ListEventsRequest(thread_id="never")),
+        office.reach("globex/bob").threads.ListEvents(pb.ListEventsRequest(thread_id="t1")),
+    ):
+        with pytest.raises(ThreadNotFound) as told:
+            await call
+        assert told.value.metadata.keys() == {"kind", "id"}, "nobody else is told that it was there"
     with pytest.raises(AlreadyExists, match="deleted thread"):
         await create(office, "t1")
 

@@ -16,9 +16,9 @@ from heddle_core.errors import (
     IllegalTransition,
     InvalidField,
     RequestIdReused,
-    ToolProviderNotFound,
 )
 from heddle_core.ids import TenantId
+from heddle_core.runtime_errors import ToolProviderNotFound
 from heddle_runtime.tools.port import ToolFault, ToolFaultKind, ToolSpec
 from heddle_runtime.tools.selection import Wishes
 from tests.kit.runtime_services import ACME, Office, new_id, serving
@@ -194,3 +194,20 @@ async def test_a_removed_provider_takes_its_tools_with_it(office: Office) -> Non
         await office.stubs.tool_providers.DeleteToolProvider(
             pb.DeleteToolProviderRequest(request_id="f", provider_id="builtin")
         )
+
+
+async def test_a_provider_that_may_not_be_reached_any_more_does_not_hold_up_the_others(
+    tmp_path: Path, street: Street, shared: Shelf
+) -> None:
+    async with serving(tmp_path, connect=street.connect) as office:
+        await create(office, "garden", "house:1")
+        await create(office, "kitchen", "house:2")
+    del street.tools["house:1"]
+    async with serving(tmp_path, shared=(shared,), connect=street.connect) as office:
+        assert await tools(office) == ["builtin/ask", "builtin/look", "kitchen/cook"]
+        assert list((await office.providers.select(ACME, Wishes(agent=("kitchen/*",)))).by_name) == ["cook"]
+        gone = await office.stubs.tool_providers.GetToolProvider(pb.GetToolProviderRequest(provider_id="garden"))
+        assert not gone.provider.available
+        assert "there is no such house" in gone.provider.problem
+        await update(office, "garden", "grpc_target", grpc_target="house:2")
+        assert await tools(office, provider_id="garden") == ["garden/cook"]

@@ -17,7 +17,8 @@ from heddle.runtime.v1.agent_service_pb2 import ArchiveAgentRequest
 from heddle.runtime.v1.run_pb2 import RunState
 from heddle.runtime.v1.thread_pb2 import ThreadSettings
 from heddle.runtime.v1.turn_pb2 import ConflictPolicy, Limits, ResponseFormat, Turn
-from heddle_core.errors import InvalidField, RequestIdReused, ThreadBusy, ThreadNotFound
+from heddle_core.errors import InvalidField, RequestIdReused
+from heddle_core.runtime_errors import ThreadBusy, ThreadNotFound
 from tests.kit.running_runtime import House, house, new_id, payloads, says
 from tests.kit.tool_servers import ToolServer, declared, read_only, result
 from tests.kit.tool_servers import says as tool_says

@@ -12,17 +12,19 @@ import pytest_asyncio
 from heddle_client.values import UNBOUNDED, FactPage, Forecast, NewTurn, Parts, RunState, RunView, Text
 from heddle_core.changes import Changes
 from heddle_core.clock import ManualClock, Micros
-from heddle_core.errors import (
+from heddle_core.errors import ServiceUnreachable
+from heddle_core.faults import HeddleError
+from heddle_core.runtime_errors import (
     AgentNotFound,
     BudgetExceeded,
+    CursorTooOld,
     InputAlreadyResolved,
     ParentCancelled,
     RateLimited,
     RequestCancelled,
     RunNotFound,
-    ServiceUnreachable,
+    ThreadNotFound,
 )
-from heddle_core.faults import HeddleError
 from heddle_database.migrations import migrate
 from heddle_database.sqlite import SqliteDatabase
 from heddle_spawn.facade.attending import REVISED_AFTER, Attending
@@ -230,11 +232,26 @@ async def test_a_run_that_is_gone_ends_its_child_without_its_words(ward: Ward) -
     spawn = await ward.admit()
     await ward.attend(spawn)
     ward.runs.refusals["get"] = [RunNotFound("run_child")]
+    ward.runs.refusals["facts"] = [ThreadNotFound("thr_child", deleted=True)]
     ended = await ward.attend(spawn)
     assert (ended.state, ended.told) == (SpawnState.FAILED, Told.TOLD)
     assert ended.failure is not None
     assert ended.failure.reason == "RUN_NOT_FOUND"
     assert ended.spec.task == ()
+
+
+async def test_a_run_that_a_restored_runtime_does_not_know_ends_its_child_and_erases_nothing(ward: Ward) -> None:
+    spawn = await ward.admit()
+    await ward.attend(spawn)
+    ward.runs.refusals["get"] = [RunNotFound("run_child")]
+    ward.runs.refusals["facts"] = [ThreadNotFound("thr_child"), ThreadNotFound("thr_1")]
+    ended = await ward.attend(spawn)
+    assert (ended.state, ended.told) == (SpawnState.FAILED, Told.TOLD)
+    assert ended.spec == spawn.spec
+    ward.clock.advance(2 * 86_400)
+    ward.runs.refusals["facts"] = [ThreadNotFound("thr_child"), CursorTooOld(0, 9)]
+    assert (await ward.attend(ended)).spec == spawn.spec
+    assert ward.runs.refusals["facts"] == []
 
 
 async def test_an_ended_child_is_looked_at_more_and_more_rarely_and_forgotten_with_its_thread(ward: Ward) -> None:
@@ -253,7 +270,7 @@ async def test_an_ended_child_is_looked_at_more_and_more_rarely_and_forgotten_wi
         await ward.attend(ended)
         assert (await ward.now(ended)).due == ward.clock.now() + days * DAY
     ward.clock.advance(4 * 86_400)
-    ward.runs.refusals["get"] = [RunNotFound("run_child")]
+    ward.runs.refusals["facts"] = [ThreadNotFound("thr_child", deleted=True)]
     left = await ward.attend(ended)
     assert (left.spec.task, left.result, left.due) == ((), None, 0)
     assert left.spec.spawn_key == "k"

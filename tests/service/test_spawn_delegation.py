@@ -383,6 +383,12 @@ async def test_an_asset_is_refused_with_its_reason_while_nobody_makes_that_kind(
         assert "no pipeline is configured" in told["message"]
 
 
+async def test_a_text_is_made_by_the_writer_that_comes_with_the_runtime(tmp_path: Path) -> None:
+    async with family(tmp_path, ASSET.replace("kind: image", "kind: text")) as here:
+        run = await here.delegated()
+        assert (told_by(run)["agent"], told_by(run)["result"]) == ("writer", "a picture")
+
+
 async def test_an_asset_comes_from_the_agent_that_makes_that_kind(tmp_path: Path) -> None:
     async with family(tmp_path, ASSET, settings={"assets": {"image": "worker"}}) as here:
         run = await here.delegated()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from heddle_bus.events import DELETED
 from heddle_bus.jetstream import JetStreamBus
 from heddle_bus.port import Gap
 from heddle_bus.server import NatsServer
+from heddle_core.changes import Changes
 from heddle_spawn.settings import SpawnSettings
 from heddle_spawn.wiring import running_spawn
 from tests.kit.nats import nats_server
@@ -48,10 +50,30 @@ turns:
 """
 
 NEVER = timedelta(hours=1)
+TENANT = "default"
+"""Of the runtime's development identity."""
+
+
+@dataclass
+class Listening(Family):
+    """A family whose spawn service tells what it writes."""
+
+    changes: Changes = field(default_factory=Changes)
+
+    async def wordless(self, spawn_id: str) -> Any:
+        """An ended child, once its words are gone: they go when the event of the deletion has come."""
+        with self.changes.bell(TENANT, spawn_id) as bell:
+            async with asyncio.timeout(20):
+                while True:
+                    bell.clear()
+                    spawn = (await self.spawns.GetSpawn(GetSpawnRequest(spawn_id=spawn_id))).spawn
+                    if not spawn.spec.task:
+                        return spawn
+                    await bell.wait()
 
 
 @asynccontextmanager
-async def rung(folder: Path, server: NatsServer, **settings: Any) -> AsyncGenerator[Family]:
+async def rung(folder: Path, server: NatsServer, **settings: Any) -> AsyncGenerator[Listening]:
     """A spawn service that hears of its children by NATS alone, unless `settings` say otherwise."""
     async with AsyncExitStack() as stack:
         served = served_runtime(folder, SCENARIO, nats=server.endpoint)
@@ -67,7 +89,8 @@ async def rung(folder: Path, server: NatsServer, **settings: Any) -> AsyncGenera
         }
         spawn = await stack.enter_async_context(running_spawn(SpawnSettings(**given)))
         await introduce(house, spawn.address, ("worker", "second"))
-        yield await stack.enter_async_context(met(house, address, spawn.address))
+        here = await stack.enter_async_context(met(house, address, spawn.address))
+        yield Listening(house, here.spawns, here.tools, address, spawn.address, changes=spawn.changes)
 
 
 async def test_a_child_that_moves_rings(tmp_path: Path) -> None:
@@ -89,7 +112,7 @@ async def test_a_deleted_thread_leaves_a_record_without_its_words(tmp_path: Path
         spawn = await here.spawn(child_spec("k", "secret work", labels={"a": "b"}), wait_seconds=20)
         assert spawn.result.content[0].text == "secret work is done"
         await delete(here, server, spawn.thread_id)
-        left = await wordless(here, spawn.spawn_id)
+        left = await here.wordless(spawn.spawn_id)
         assert left.state == SpawnState.SPAWN_STATE_COMPLETED
         assert (left.spec.spawn_key, left.spec.agent_id) == ("k", "worker")
         assert "secret" not in str(left)
@@ -105,7 +128,7 @@ async def test_what_was_made_from_a_deleted_parents_thread_loses_its_words_too(t
         assert group.spec.stages[0].children[0].task
         await delete(here, server, run.thread_id)
         for each in await here.children(run.run_id):
-            await wordless(here, each.spawn_id)
+            await here.wordless(each.spawn_id)
         left = (await here.spawns.GetSpawn(GetSpawnRequest(group_id=first.group_id))).group
         assert not left.spec.stages[0].children[0].task
 
@@ -120,15 +143,6 @@ async def delete(here: Family, server: NatsServer, thread_id: str) -> None:
                 async for each in told:
                     if not isinstance(each, Gap):
                         return
-
-
-async def wordless(here: Family, spawn_id: str) -> Any:
-    """An ended child, once its words are gone: they go when the event of the deletion has come."""
-    async with asyncio.timeout(20):
-        while True:
-            spawn = (await here.spawns.GetSpawn(GetSpawnRequest(spawn_id=spawn_id))).spawn
-            if not spawn.spec.task:
-                return spawn
 
 
 async def test_a_child_whose_thread_is_deleted_while_it_waits_ends(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from heddle.spawn.v1alpha1 import spawn_service_pb2 as pb
 from heddle.spawn.v1alpha1.spawn_group_pb2 import FanIn, SpawnGroupSpec, SpawnGroupState, SpawnStage
 from heddle.spawn.v1alpha1.spawn_pb2 import BudgetSlice, SpawnSpec, SpawnState
 from heddle.tools.v1.tool_service_pb2 import CallContext, CallToolRequest, ListToolsRequest
-from heddle_core.errors import InvalidField, RequestIdReused, SpawnNotFound
+from heddle_core.companion_errors import SpawnNotFound
+from heddle_core.errors import InvalidField, RequestIdReused
 from heddle_core.faults import HeddleError, StatusCode
 from heddle_grpc.identity import ACT_AS_KEY
 from tests.kit.running_runtime import new_id

@@ -111,7 +111,7 @@ async def test_a_campaign_is_changed_pruned_and_made_again_on_the_real_service(t
         assert f"{campaign}:{line}: schedule.cron:" in refused.err
 
         campaign.unlink()
-        assert (await apply("--prune")).err.strip() == "trail-shoes: 2 unchanged, 1 removed"
+        assert (await apply("--prune", "--yes")).err.strip() == "trail-shoes: 2 unchanged, 1 removed"
         assert (await heddle("campaign", "show", "trail-shoes", address=address)).code == 3
         campaign.write_text(text)
         assert (await apply()).err.strip() == "trail-shoes: 1 created, 2 unchanged"

@@ -28,7 +28,7 @@ from tests.kit.bad_input_cases import Cases
 from tests.kit.bad_input_checks import comparable
 from tests.kit.bad_input_contract import Rpc, id_fields, served_rpcs
 from tests.kit.bad_input_world import LivingWorld
-from tests.kit.property_process import ServerProcess, Zygote
+from tests.kit.forked_runtime import ServerProcess, Zygote
 from tests.kit.property_scenario import scenario, turn
 from tests.kit.tool_servers import ToolServer, read_only, result, says
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from heddle.runtime.v1.turn_pb2 import ConflictPolicy
+from tests.kit.forked_runtime import ServerProcess, Zygote
 from tests.kit.property_answers import HOWS, answer, answer_again
-from tests.kit.property_process import ServerProcess, Zygote
 from tests.kit.property_scenario import KINDS, scenario
 from tests.kit.property_world import REPEATABLE, World
 

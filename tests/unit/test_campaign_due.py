@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heddle_campaign.rules.due import Decision, ScheduleState, activate, change, counted, due, finish, pause, resume
+from heddle_campaign.rules.due import (
+    Decision,
+    ScheduleState,
+    activate,
+    change,
+    counted,
+    due,
+    finish,
+    over,
+    pause,
+    resume,
+)
 from heddle_campaign.rules.jitter import due_time
 from heddle_campaign.rules.overlap import Admission, Load
 from heddle_campaign.rules.records import Counters, Outcome, RangeRecord, Record, SlotRecord
@@ -142,6 +153,41 @@ def test_times_beyond_the_catch_up_window_are_missed_as_one_range() -> None:
 def test_a_time_that_is_late_by_just_the_catch_up_window_still_fires() -> None:
     state = activate(ALL, at("2026-01-01 00:30")).state
     assert _fired(due(ALL, state, at("2026-01-01 02:00")).records) == [at("2026-01-01 01:00"), at("2026-01-01 02:00")]
+
+
+def test_no_catch_up_window_at_all_leaves_a_tick_its_own_delay_and_no_more() -> None:
+    subject = replace(ALL, catch_up_window=timedelta(0))
+    state = activate(subject, at("2026-01-01 00:30")).state
+    assert _fired(due(subject, state, Micros(at("2026-01-01 01:00") + 7)).records) == [at("2026-01-01 01:00")]
+    assert _fired(due(subject, state, at("2026-01-01 01:01")).records) == [at("2026-01-01 01:00")]
+    late = due(subject, state, Micros(at("2026-01-01 01:01") + 1))
+    assert [each.outcome for each in late.records] == [Outcome.MISSED]
+
+
+def test_a_schedule_that_names_no_times_goes_on_until_its_end() -> None:
+    subject = schedule(end=at("2026-01-02 00:00"))
+    begun = activate(subject, at("2026-01-01 00:30"))
+    assert (begun.state.ended, begun.next_due) == (False, at("2026-01-02 00:00"))
+    early = due(subject, begun.state, at("2026-01-01 12:00"))
+    assert (early.state.ended, early.next_due, early.records) == (False, at("2026-01-02 00:00"), ())
+    over = due(subject, early.state, at("2026-01-02 00:00"))
+    assert (over.state.ended, over.next_due, over.records) == (True, None, ())
+    waiting = pause(begun.state, at("2026-01-01 01:00"))
+    assert not resume(subject, waiting, at("2026-01-01 02:00")).state.ended
+    assert resume(subject, waiting, at("2026-01-03 00:00")).state.ended
+    endless = schedule()
+    assert (activate(endless, at("2026-01-01 00:30")).state.ended, activate(endless, begun.state.cursor).next_due) == (
+        False,
+        None,
+    )
+
+
+def test_the_limit_of_a_schedule_that_names_no_times_counts_the_cycles_beside_it() -> None:
+    subject = schedule(max_cycles=2)
+    begun = activate(subject, at("2026-01-01 00:30")).state
+    assert not over(subject, replace(begun, counters=Counters(unscheduled=1)))
+    assert over(subject, replace(begun, counters=Counters(unscheduled=2)))
+    assert not over(replace(ALL, max_cycles=2), replace(begun, counters=Counters(unscheduled=2)))
 
 
 OVERLAPS = {

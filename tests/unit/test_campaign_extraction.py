@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from heddle_campaign.codec.memories import memory_message
 from heddle_campaign.rules.cycle_keys import CycleKey, CycleOrigin
 from heddle_campaign.rules.cycles import Cycle, CycleTurn
 from heddle_campaign.rules.extraction import MOST_DECISIONS, MOST_TEXT, decisions_of, memories_of, memory_id, noted
@@ -187,6 +188,24 @@ def test_what_no_text_column_takes_is_taken_out_of_what_a_model_wrote() -> None:
     assert decision.memory.text == "ab?c"
     assert decision.memory.platform == "x"
     assert decision.memory.tags == ("writer", "t?")
+
+
+@pytest.mark.parametrize(
+    ("role", "objective", "part", "outcome", "decision"),
+    [
+        ("clerk", "Sort the news.", AssetReference("a", "video/mp4"), "video", ""),
+        ("clerk", "Make posters.", AssetReference("a", "video/mp4"), "video", "image"),
+        ("film_crew", "Sort the news.", Json("{}"), "video", "video"),
+        ("clerk", "Sort the news.", Json("{}"), "", ""),
+    ],
+)
+def test_a_memory_is_about_the_content_that_was_made_or_that_the_turn_was_to_make(
+    role: str, objective: str, part: Part, outcome: str, decision: str
+) -> None:
+    turn = replace(TURN, role=role, objective=objective)
+    learned = memories_of(ACME, replace(CYCLE, topic=""), turn, ended(Text("Decision: post daily"), part), CITED)
+    assert [each.memory.content_type for each in learned] == [outcome, decision]
+    assert [memory_message(each).content_type for each in learned] == [outcome, decision]
 
 
 def test_a_note_is_named_by_its_call_and_tagged_with_its_role() -> None:

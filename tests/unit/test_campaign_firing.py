@@ -10,6 +10,7 @@ import pytest
 from heddle_campaign.facade.ending import Yield, after_begin, after_end
 from heddle_campaign.facade.firing import answer_signal, backfill, trigger
 from heddle_campaign.facade.lifecycle import pause
+from heddle_campaign.facade.ports.decisions import Change
 from heddle_campaign.facade.settling import settle
 from heddle_campaign.rules.budget import Quota
 from heddle_campaign.rules.campaigns import CampaignAgent, ExhaustionPolicy, PauseReason
@@ -193,8 +194,41 @@ def test_a_signal_starts_a_cycle_of_the_agents_that_answer_it() -> None:
 def test_a_signal_waits_behind_the_cycle_at_work_and_a_second_one_is_left_out() -> None:
     campaign = active(agents=(LISTENER,), triggers=(VIRAL,))
     assert len(fired(answer_signal(standing(campaign, running=1), HAPPENED)[1])) == 1
-    _, second = answer_signal(standing(campaign, running=1, waiting=1), HAPPENED)
-    assert [each.state for each in second.cycles] == [CycleState.SKIPPED]
+    refused, second = answer_signal(standing(campaign, running=1, waiting=1), HAPPENED)
+    assert (refused.outcome, second) == (SignalOutcome.NO_ROOM, Change(campaign))
+
+
+def test_a_signal_outside_the_dates_of_a_campaign_starts_nothing() -> None:
+    dates = hourly(recurrences=(), start=minute(10), end=minute(20))
+    campaign = active(agents=(LISTENER,), triggers=(VIRAL,), schedule=dates)
+    answered = [answer_signal(standing(campaign, at=at), HAPPENED) for at in (9, 10, 19, 20)]
+    assert [answer.outcome.name for answer, _ in answered] == ["NOBODY", "FIRED", "FIRED", "NOBODY"]
+    assert answered[0][1] == Change(campaign)
+
+
+def test_a_campaign_of_signals_alone_is_completed_at_its_end_or_with_its_last_cycle() -> None:
+    dates = hourly(recurrences=(), end=minute(20), max_cycles=2)
+    campaign = active(agents=(LISTENER,), triggers=(VIRAL,), schedule=dates)
+    assert (campaign.state, campaign.next_due) == (CampaignState.ACTIVE, minute(20))
+    assert settle(standing(campaign, at=19)).campaign.state is CampaignState.ACTIVE
+    assert settle(standing(campaign, at=20)).campaign.state is CampaignState.COMPLETED
+    assert settle(standing(campaign, at=20, running=1)).campaign.state is CampaignState.ACTIVE
+    for at in (1, 2):
+        campaign = answer_signal(standing(campaign, at=at), HAPPENED)[1].campaign
+    answer, change = answer_signal(standing(campaign, at=3), HAPPENED)
+    assert (answer.outcome, change.cycles) == (SignalOutcome.NOBODY, ())
+    with pytest.raises(IllegalTransition, match="raise it with UpdateCampaign"):
+        trigger(standing(campaign, at=3))
+    first = after_end(standing(campaign, at=4, waiting=1), cycle=ended_cycle(), gain=Yield())
+    assert first.campaign.state is CampaignState.ACTIVE
+    assert after_end(standing(campaign, at=5), cycle=ended_cycle(), gain=Yield()).campaign.state is (
+        CampaignState.COMPLETED
+    )
+
+
+def test_there_is_nothing_to_backfill_where_no_times_are_named() -> None:
+    with pytest.raises(InvalidField, match="names no times"):
+        backfill(standing(active(schedule=hourly(recurrences=())), at=10), Stretch(NOW, minute(10)))
 
 
 def test_a_signal_starts_nothing_twice_nor_where_nobody_listens_or_the_campaign_is_paused() -> None:

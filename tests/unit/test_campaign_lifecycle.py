@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from heddle_campaign.facade.lifecycle import activate, complete, etag_of, pause, resume, update, with_start
-from heddle_campaign.facade.ports import Decision
+from heddle_campaign.facade.ports.decisions import Decision
 from heddle_campaign.rules.budget import Quota
 from heddle_campaign.rules.campaigns import PauseReason
 from heddle_campaign.rules.cycle_keys import CycleOrigin

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heddle.campaign.v1alpha1 import memory_pb2
-from heddle_campaign.rules.memories import HALF_LIFE, Memory, MemoryKind, Wanted, faded, rank, terms, worth
+from heddle_campaign.rules.memories import HALF_LIFE, Memory, MemoryKind, Wanted, faded, rank, worth
+from heddle_campaign.rules.words import content_type, terms
 from heddle_core.clock import Micros
 from tests.kit.schedules import DAY, at
 
@@ -49,13 +50,49 @@ def test_pinned_memories_go_before_all_others_whatever_they_are_about() -> None:
     assert told[1].explanation == "same platform; winner; important; sure; recent; performed well"
 
 
-def test_what_is_about_another_platform_or_type_is_left_out() -> None:
-    assert _order(_memory("a", platform="y"), _memory("b", content_type="image"), wanted=Wanted("x", "video")) == []
+def test_what_is_about_another_platform_is_left_out_and_another_type_only_comes_later() -> None:
+    others = _memory("a", platform="y"), _memory("b", content_type="image"), _memory("c", content_type="video")
+    assert _order(*others, wanted=Wanted("x", "video")) == ["c", "b"]
+    told = rank(others, Wanted("x", "video"), NOW)
+    assert ["same type" in each.reasons for each in told] == [True, False]
 
 
 def test_the_words_that_it_was_found_by_are_told() -> None:
     (told,) = rank([_memory("a", text="Coats sell on rainy days")], Wanted(words=terms("a rainy day for coats")), NOW)
     assert told.reasons[-1] == "about coats, rainy"
+
+
+def test_words_that_say_nothing_find_nothing() -> None:
+    memory = _memory("a", text="How to go on and what there is to do about nothing, for you and them: use the_one well")
+    (told,) = rank([memory], Wanted(words=terms("And now, how about nothing for them? Make the most of it.")), NOW)
+    assert told.explanation == "outcome; recent"
+
+
+def test_a_word_that_most_memories_share_tells_none_from_the_others() -> None:
+    known = [_memory(f"m{each}", text=f"Schuhe sind nicht alles: {each}", tags=("writer",)) for each in "abcd"]
+    rainy = _memory("rain", text="Schuhe bei Regen")
+    told = rank([*known, rainy], Wanted(words=terms("Schuhe für nicht jeden Regen, writer")), NOW)
+    assert {each.memory.memory_id: each.reasons[-1] for each in told} == {
+        "rain": "about regen",
+        **dict.fromkeys(("ma", "mb", "mc", "md"), "recent"),
+    }
+    few = rank([*known[:2], rainy], Wanted(words=terms("Schuhe")), NOW)
+    assert {each.reasons[-1] for each in few} == {"about schuhe"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        (("video", "Make pictures", "blogs"), "video"),
+        (("ada", "Make short films of shoes", "a photo fair"), "video"),
+        (("ada", "Film and photo", "a podcast"), ""),
+        (("ada", "Tell the news.", "Podcasts for runners"), "audio"),
+        (("writer",), "text"),
+        (("filmography", "imagery"), ""),
+    ],
+)
+def test_the_kind_of_content_is_that_of_the_first_text_that_names_one(texts: tuple[str, ...], kind: str) -> None:
+    assert content_type(*texts) == kind
 
 
 def test_at_most_eight_are_given_and_ties_go_to_the_newer() -> None:

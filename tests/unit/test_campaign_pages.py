@@ -2,8 +2,12 @@
 
 import json
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from heddle.campaign.v1alpha1.cycle_request_pb2 import ListCyclesRequest
+from heddle.common.v1.error_reason_pb2 import ErrorReason
 from heddle_campaign.codec.cycles import cycle_message
 from heddle_campaign.facade.reading import Frame, Shown
 from heddle_campaign.rpc.pages import frame_message, page_given
@@ -16,6 +20,7 @@ from heddle_core.clock import Micros
 from heddle_core.ids import TenantId
 from heddle_core.requests import Creator
 from heddle_grpc.paging import time_cursor_asked
+from heddle_runtime.runs.run import FailureReason
 
 FRAME_BYTES = 3 * 1024 * 1024
 """Most that a stock client takes, less what is beside (CONTRACT: Limits)."""
@@ -67,11 +72,18 @@ def test_a_page_that_holds_all_has_no_token() -> None:
     assert (len(page.messages), page.next_page_token) == (2, "")
 
 
-def test_a_failure_for_a_reason_that_only_runs_have_is_told_in_words() -> None:
-    failed = CycleTurn("writer", "writer", failure=CycleFailure("MODEL_REFUSED", "no", retryable=False))
-    (turn,) = cycle_message(replace(cycle(1), turns=(failed,))).turns
-    assert (turn.failure.reason, turn.failure.message) == (0, "MODEL_REFUSED: no")
-    known = replace(failed, failure=CycleFailure("AGENT_NOT_FOUND", "gone", retryable=False))
-    (turn,) = cycle_message(replace(cycle(1), turns=(known,))).turns
-    assert turn.failure.reason != 0
-    assert turn.failure.message == "gone"
+@pytest.mark.parametrize("reason", [each for each in FailureReason if each])
+def test_a_turn_says_for_which_reason_its_run_failed(reason: FailureReason) -> None:
+    failure = failure_told(CycleFailure(reason.name, "no", retryable=False, of_run=True))
+    assert (failure.reason_name, failure.run_failed, failure.message) == (reason.name, True, "no")
+
+
+def test_a_turn_that_could_not_be_started_says_the_reason_of_the_refusal() -> None:
+    failure = failure_told(CycleFailure("AGENT_NOT_FOUND", "gone", retryable=False))
+    assert (failure.reason, failure.reason_name) == (ErrorReason.ERROR_REASON_AGENT_NOT_FOUND, "AGENT_NOT_FOUND")
+    assert not failure.run_failed
+
+
+def failure_told(failure: CycleFailure) -> Any:
+    (turn,) = cycle_message(replace(cycle(1), turns=(CycleTurn("writer", "writer", failure=failure),))).turns
+    return turn.failure

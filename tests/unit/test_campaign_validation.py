@@ -42,10 +42,10 @@ REFUSED: list[tuple[Any, dict[str, Any], str, str]] = [
     ("0 9 * * *", {"max_cycles": -1}, "schedule.max_cycles", "must not be negative"),
     (Interval(timedelta(seconds=30)), {}, "schedule.interval", "1 minute"),
     (Once(()), {}, "schedule.once", "1 to 1000 times"),
-    (Once((at("2025-06-01 00:00"),)), {}, "schedule.recurrence", "names no time from now on"),
+    (Once((at("2025-06-01 00:00"),)), {}, "schedule.once", "names no time from now on"),
     (Rrule("FREQ=DAILY;BYHOUR=99"), {}, "schedule.rrule", "BYHOUR=99 must be 0 to 23"),
-    (Rrule("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"), {}, "schedule.recurrence", "names no time"),
-    (Rrule("FREQ=HOURLY;BYSECOND=0,30"), {}, "schedule.recurrence", "are too near: leave at least 60 seconds"),
+    (Rrule("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"), {}, "schedule.rrule", "names no time"),
+    (Rrule("FREQ=HOURLY;BYSECOND=0,30"), {}, "schedule.rrule", "are too near: leave at least 60 seconds"),
     (
         "0 9 * * *",
         {"excluded_dates": (DateSpan(date(2026, 1, 2), date(2026, 1, 1)),)},
@@ -95,10 +95,16 @@ def test_all_faults_are_told_at_once() -> None:
     }
 
 
-def test_no_recurrence_and_too_many_are_refused() -> None:
-    for recurrences in ((), (Cron("0 9 * * *"),) * 17):
-        with pytest.raises(InvalidField, match=r"schedule\.recurrence: must be set"):
-            check(schedule(*recurrences), NOW)
+def test_too_many_recurrences_are_refused() -> None:
+    with pytest.raises(InvalidField, match=r"schedule\.recurrence: must be at most 16"):
+        check(schedule(*(Cron("0 9 * * *"),) * 17), NOW)
+
+
+def test_a_schedule_may_name_no_times_but_must_not_be_over() -> None:
+    check(schedule(), NOW)
+    check(schedule(end=Micros(NOW + 1)), NOW)
+    with pytest.raises(InvalidField, match=r"schedule\.end_time: lies in the past"):
+        check(schedule(end=at("2026-06-01 00:00")), at("2026-06-01 00:00"))
 
 
 def test_a_service_may_ask_for_a_longer_distance() -> None:

@@ -23,8 +23,9 @@ from heddle_cli.paging import collect
 from heddle_cli.requests import curl_line
 from heddle_cli.root import COMMANDS, build, load
 from heddle_cli.version import version_of_heddle
-from heddle_core.errors import RunNotFound, ServiceUnreachable, invalid
-from heddle_core.faults import all_reasons
+from heddle_core.errors import ServiceUnreachable, invalid
+from heddle_core.reasons import all_reasons
+from heddle_core.runtime_errors import RunNotFound
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -16,12 +16,12 @@ from heddle.campaign.v1alpha1.schedule_pb2 import MissingTimePolicy, OverlapPoli
 from heddle.runtime.v1.agent_pb2 import AgentSpec
 from heddle.runtime.v1.run_pb2 import Run, RunState
 from heddle.runtime.v1.turn_pb2 import Trigger, TriggerKind
+from heddle.spawn.v1alpha1.spawn_pb2 import Spawn, SpawnState
 from heddle_cli.demo.campaign import Outcome, check_campaign
 from heddle_cli.display.campaign_live import picture
 from heddle_cli.manifests.changes import FieldChange, field_changes
 from heddle_cli.manifests.documents import FaultyFiles, documents
 from heddle_cli.manifests.folder import MANAGED_BY, read_manifests
-from heddle_cli.manifests.marks import manager_of, marked
 from heddle_cli.manifests.values import moment, money, money_text, span, span_text
 from heddle_cli.watched_campaign import WatchedCampaign
 
@@ -134,6 +134,8 @@ def test_a_schedule_recurs_in_one_way_and_a_name_stands_once(tmp_path: Path) -> 
     assert faults(made) == [
         "a.yaml:3: schedule: must have exactly one of cron, interval, rrule, once; it has cron, interval"
     ]
+    (made / "a.yaml").write_text("campaign: c\ntitle: t\nschedule:\n  max_cycles: 3\n")
+    assert len(read_manifests(str(made)).campaigns) == 2, "it may name no times"
     (made / "a.yaml").write_text("campaign: a\ntitle: t\n")
     assert faults(made) == [f"b.yaml:1: campaign: a stands in {made}/a.yaml too: one of them must go"]
 
@@ -162,13 +164,10 @@ def test_what_differs_is_told_field_by_field_by_the_names_of_roles() -> None:
     assert field_changes(before, before) == ()
 
 
-def test_an_agent_says_who_manages_it_and_a_full_description_leaves_no_room() -> None:
-    spec = marked(AgentSpec(description="Writes.\n"), "studio")
-    assert spec.description == "Writes.\nheddle.dev/managed-by: studio"
-    assert manager_of(spec) == "studio"
-    assert manager_of(AgentSpec(description="Writes.")) == ""
-    with pytest.raises(ValueError, match="at most 994 characters"):
-        marked(AgentSpec(description="x" * 1_000), "studio")
+def test_an_agent_says_by_a_label_who_manages_it_and_its_description_stays_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("agent_id: a\ndescription: Writes.\nlabels: {team: x}\n")
+    (agent,) = read_manifests(str(tmp_path), "studio").agents
+    assert agent.spec == AgentSpec(description="Writes.", labels={"team": "x", "heddle.dev/managed-by": "studio"})
 
 
 def test_the_live_picture_has_state_next_times_and_turns() -> None:
@@ -198,6 +197,7 @@ def outcome() -> Outcome:
     return Outcome(
         cycle=Cycle(state=CycleState.CYCLE_STATE_COMPLETED),
         runs=[run],
+        children=[Spawn(run_id="run_2", state=SpawnState.SPAWN_STATE_COMPLETED)],
         memories=[Memory(citation=MemoryCitation(thread_id="thr_1"))],
         times=[ScheduledTime()] * 3,
         unchanged=True,
@@ -209,10 +209,12 @@ def outcome() -> Outcome:
     [
         ("cycle", Cycle(state=CycleState.CYCLE_STATE_FAILED), 0),
         ("runs", [Run(run_id="run_1", thread_id="thr_1", state=RunState.RUN_STATE_COMPLETED)], 0),
-        ("memories", [], 1),
-        ("memories", [Memory(citation=MemoryCitation(thread_id="thr_2"))], 1),
-        ("times", [], 2),
-        ("unchanged", False, 3),
+        ("children", [], 1),
+        ("children", [Spawn(state=SpawnState.SPAWN_STATE_FAILED)], 1),
+        ("memories", [], 2),
+        ("memories", [Memory(citation=MemoryCitation(thread_id="thr_2"))], 2),
+        ("times", [], 3),
+        ("unchanged", False, 4),
     ],
 )
 def test_the_demonstrations_campaign_is_judged_by_what_came_of_it(field: str, value: object, place: int) -> None:

@@ -10,7 +10,7 @@ from heddle.runtime.v1.stream_pb2 import EventBatch, Opened, StreamFrame
 from heddle_client.persistence import USUAL
 from heddle_client.port import AgentRuntime, FrameStream
 from heddle_client.resume import follow_thread
-from heddle_core import errors
+from heddle_core import errors, runtime_errors
 from heddle_core.faults import HeddleError
 from tests.kit.stream_tellings import event
 
@@ -66,7 +66,7 @@ async def test_a_stream_goes_on_at_the_next_replica_and_comes_round() -> None:
 
 
 async def test_a_slow_reader_comes_back_to_the_same_replica() -> None:
-    a = Replica([[opened(1), fact(1), errors.SlowReader(1)], [opened(2), fact(2)]])
+    a = Replica([[opened(1), fact(1), runtime_errors.SlowReader(1)], [opened(2), fact(2)]])
     b = Replica([])
     assert await read(a, b, until=2) == [1, 2]
     assert (a.cursors, b.cursors) == ([0, 1], [])

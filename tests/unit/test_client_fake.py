@@ -16,7 +16,7 @@ from heddle.runtime.v1.run_service_pb2 import GetRunRequest
 from heddle.runtime.v1.turn_pb2 import ConflictPolicy, ParentReference, Turn
 from heddle_client.fake import FakeRuntime
 from heddle_client.fake_script import Call, Exchange, Reply, script_of
-from heddle_core import errors
+from heddle_core import errors, runtime_errors
 from heddle_core.clock import ManualClock
 from tests.kit.runtime_calls import all_events, kinds_in, new_id, resolving, start
 
@@ -134,7 +134,7 @@ async def test_a_cancel_reaches_cascading_children_only() -> None:
     assert [each.run_id for each in answer.cancelled] == [parent.run_id, child.run_id]
     assert (await run_now(runtime, child.run_id)).cancel_cause == CancelCause.CANCEL_CAUSE_PARENT
     assert (await run_now(runtime, free.run_id)).state == RunState.RUN_STATE_RUNNING
-    with pytest.raises(errors.ParentCancelled):
+    with pytest.raises(runtime_errors.ParentCancelled):
         await runtime.start_turn(child_of(parent.run_id, "hello"))
 
 
@@ -148,7 +148,7 @@ async def test_a_parent_knows_its_open_children_and_takes_none_when_it_has_ended
     after = (await runtime.get_snapshot(GetSnapshotRequest(thread_id="t_1"))).snapshot
     assert not after.open_child_run_ids
     runtime.go_on(parent.run_id)
-    with pytest.raises(errors.ParentFinished):
+    with pytest.raises(runtime_errors.ParentFinished):
         await runtime.start_turn(child_of(parent.run_id, "hello"))
 
 
@@ -158,7 +158,7 @@ async def test_another_tenant_sees_nothing_and_uses_the_same_ids_freely() -> Non
     request = start("hello", "t_1", request_id="r_1")
     ours, theirs = await runtime.start_turn(request), await other.start_turn(request)
     assert ours.run.run_id != theirs.run.run_id
-    with pytest.raises(errors.RunNotFound):
+    with pytest.raises(runtime_errors.RunNotFound):
         await other.get_run(GetRunRequest(run_id=ours.run.run_id))
 
 

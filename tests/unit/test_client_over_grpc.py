@@ -14,7 +14,7 @@ from heddle_client.over_grpc import connect
 from heddle_client.persistence import USUAL
 from heddle_client.resume import follow_thread, follow_turn
 from heddle_client.transcript import Transcript
-from heddle_core import errors
+from heddle_core import errors, runtime_errors
 from tests.kit.runtime_calls import all_events, read, start, streamed
 from tests.kit.runtime_script import Kind, Mishap, serving
 
@@ -123,7 +123,7 @@ async def test_a_client_acts_as_another_and_stays_itself() -> None:
         theirs = (await bob.start_turn(start("hello"))).run
         assert (theirs.actor.principal, theirs.actor.acted_by) == ("bob", "acme/ann")
         assert (await bob.get_run(GetRunRequest(run_id=theirs.run_id))).run == theirs
-        with pytest.raises(errors.RunNotFound):
+        with pytest.raises(runtime_errors.RunNotFound):
             await client.get_run(GetRunRequest(run_id=theirs.run_id))
         ours = (await client.start_turn(start("hello"))).run
         assert (ours.actor.principal, ours.actor.acted_by) == ("ann", "")
@@ -158,7 +158,7 @@ async def test_leaving_a_stream_early_ends_its_call() -> None:
 async def test_a_stream_that_is_never_read_is_never_opened() -> None:
     async with serving(FakeRuntime()) as (address, streams), connect(address) as client:
         await client.stream_turn(streamed("hello", "t_1")).aclose()
-        with pytest.raises(errors.ThreadNotFound):
+        with pytest.raises(runtime_errors.ThreadNotFound):
             await client.get_snapshot(GetSnapshotRequest(thread_id="t_1"))
         assert streams.opened == []
 

@@ -25,7 +25,7 @@ from heddle_client.persistence import Persistence
 from heddle_client.port import FrameStream
 from heddle_client.resume import follow_thread, follow_turn
 from heddle_client.transcript import Transcript
-from heddle_core import errors
+from heddle_core import errors, runtime_errors
 from heddle_core.clock import ManualClock
 from heddle_core.faults import HeddleError, StatusCode
 from tests.kit.runtime_calls import all_events, events_in, read, start, streamed
@@ -120,9 +120,9 @@ async def some(frames: FrameStream, count: int) -> list[StreamFrame]:
 
 
 RESUMED: list[HeddleError] = [
-    errors.StreamRotated(2),
+    runtime_errors.StreamRotated(2),
     errors.Draining(),
-    errors.SlowReader(2),
+    runtime_errors.SlowReader(2),
     errors.Overloaded("streams", 1),
     errors.StoreUnavailable("restarting"),
     errors.ServiceUnreachable("here", "Connection reset by peer"),
@@ -141,9 +141,9 @@ async def test_a_thread_is_followed_over_an_end_that_passes(error: HeddleError) 
 
 
 REFUSED: list[HeddleError] = [
-    errors.CursorAhead(9, 2),
-    errors.CursorTooOld(1, 5),
-    errors.ThreadNotFound("t_1"),
+    runtime_errors.CursorAhead(9, 2),
+    runtime_errors.CursorTooOld(1, 5),
+    runtime_errors.ThreadNotFound("t_1"),
     errors.ScopeMissing("WatchThread", "threads.read"),
     errors.CredentialMissing(),
     errors.InternalFault("i1"),
@@ -188,14 +188,14 @@ async def test_a_hole_that_only_the_checkpoint_shows_is_filled_too() -> None:
 
 async def test_a_hole_that_the_log_cannot_fill_is_told() -> None:
     runtime = Scripted([[opened(), facts(1), facts(5)]], [event(4), event(5)])
-    with pytest.raises(errors.CursorTooOld) as refused:
+    with pytest.raises(runtime_errors.CursorTooOld) as refused:
         await read(follow_thread(runtime, "t_1", persistence=Pauses().persistence()))
     assert (refused.value.cursor, refused.value.first) == (1, 4)
 
 
 async def test_a_log_that_is_shorter_than_what_was_seen_is_told() -> None:
     runtime = Scripted([[opened(), facts(1, 2, 3), errors.Draining()], [opened(2)]])
-    with pytest.raises(errors.CursorAhead) as refused:
+    with pytest.raises(runtime_errors.CursorAhead) as refused:
         await read(follow_thread(runtime, "t_1", persistence=Pauses().persistence()))
     assert (refused.value.cursor, refused.value.last) == (3, 2)
 
@@ -222,7 +222,7 @@ async def test_the_same_request_is_sent_again_until_it_is_known_to_have_arrived(
 async def test_a_stream_is_opened_to_the_reader_once_and_closed_only_when_settled() -> None:
     rotated = StreamFrame(closing=Closing(reason=ClosingReason.CLOSING_REASON_ROTATED))
     settled = StreamFrame(closing=Closing(reason=ClosingReason.CLOSING_REASON_SETTLED))
-    runtime = Scripted([[opened(), facts(1), rotated, errors.StreamRotated(1)], [opened(1), facts(2), settled]])
+    runtime = Scripted([[opened(), facts(1), rotated, runtime_errors.StreamRotated(1)], [opened(1), facts(2), settled]])
     frames = await read(follow_turn(runtime, streamed("hello", "t_1"), persistence=Pauses().persistence()))
     assert [frame.WhichOneof("frame") for frame in frames] == ["opened", "events", "events", "closing"]
 

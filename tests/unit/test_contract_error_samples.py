@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heddle_core.faults import all_reasons
+from heddle_core.reasons import all_reasons
 
 PROTO = Path(__file__).parents[2] / "proto" / "heddle" / "common" / "v1" / "error_reason.proto"
 ENTRY = re.compile(r"((?:  //.*\n)+)  ERROR_REASON_(\w+) =")

@@ -23,7 +23,7 @@ from google.protobuf.descriptor import (
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 
 from heddle.common.v1.error_reason_pb2 import ErrorReason
-from heddle_core import errors, faults
+from heddle_core import reasons, runtime_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBS = ROOT / "libs"
@@ -234,9 +234,9 @@ def test_what_is_paid_is_money() -> None:
 
 
 def test_every_error_has_its_reason_in_the_contract_and_every_reason_its_error() -> None:
-    assert errors.RunNotFound.reason == "RUN_NOT_FOUND"
-    reasons = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.DESCRIPTOR.values_by_name} - {"UNSPECIFIED"}
-    assert reasons == set(faults.all_reasons())
+    assert runtime_errors.RunNotFound.reason == "RUN_NOT_FOUND"
+    named = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.DESCRIPTOR.values_by_name} - {"UNSPECIFIED"}
+    assert named == set(reasons.all_reasons())
 
 
 def test_the_first_word_of_a_comment_says_what_the_field_behaviour_says(tmp_path: Path) -> None:

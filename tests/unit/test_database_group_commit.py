@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from heddle_core.clock import Micros
-from heddle_core.errors import RunNotFound, StoreUnavailable
+from heddle_core.errors import StoreUnavailable
+from heddle_core.runtime_errors import RunNotFound
 from heddle_database.group_commit import GroupCommit, Order, Outcome, deliver
 from heddle_database.port import Row, Transaction
 

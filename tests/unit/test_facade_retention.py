@@ -21,6 +21,7 @@ class Log:
         self.eldest = eldest
         self.troubles = troubles
         self.purges = 0
+        self.requests = 0
         self.trimmed: list[ThreadId] = []
         self.purged = asyncio.Event()
 
@@ -34,6 +35,10 @@ class Log:
         self.purges += 1
         self.purged.set()
         return 0
+
+    async def purge_requests(self, kept_for: timedelta, most: int) -> int:
+        gone, self.requests = min(most, self.requests), max(0, self.requests - most)
+        return gone
 
     async def candidates(self, policy: RetentionPolicy, after: Place, limit: int) -> Candidates:
         begin = self.threads.index(after.thread_id) + 1 if after.thread_id else 0
@@ -55,6 +60,13 @@ async def test_without_a_policy_a_round_only_ends_deletions() -> None:
     log = Log(5)
     assert await Upkeep(log, ME, RetentionPolicy(), Random(1)).round() == 0
     assert (log.trimmed, log.purges) == ([], 1)
+
+
+async def test_a_round_lets_all_old_requests_go_portion_by_portion() -> None:
+    log = Log()
+    log.requests = 1_700
+    await Upkeep(log, ME, RetentionPolicy(), Random(1)).round()
+    assert log.requests == 0
 
 
 async def test_only_the_eldest_worker_makes_rounds() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.campaigns import checker, results, rows
 from tests.faults.campaigns.checker import check, request_id
-from tests.faults.campaigns.plan import MINUTE, SECOND, Options, plan
+from tests.faults.campaigns.plan import MINUTE, OVERLAPS, SECOND, Options, plan
 from tests.faults.campaigns.rows import (
     BACKFILL,
     CANCELLED,
@@ -45,6 +45,10 @@ def cycle(minute: int, state: int = COMPLETED, **fields: Any) -> Cycle:
     return replace(Cycle(name, "c", at, SCHEDULE, state, at, began, at + SECOND, turns=turns), **fields)
 
 
+LONG = cycle(0, end=START + MINUTE + SECOND)
+"""At work when the next time is due."""
+
+
 def run(minute: int, attempt: int = 1, **fields: Any) -> Run:
     name = f"cycle_{minute}"
     return replace(Run(f"run_{minute}", name, request_id(name, "writer", attempt), RUN_COMPLETED), **fields)
@@ -55,14 +59,14 @@ def story() -> Evidence:
     backfilled = cycle(2, origin=BACKFILL)
     return Evidence(
         lines=[
-            line("made", recurrence="interval", every=MINUTE, start=START, end=START + 6 * MINUTE),
+            line("made", recurrence="interval", every=MINUTE, start=START, end=START + 6 * MINUTE, overlap="SKIP"),
             line("activated"),
             line("backfilled", start=START + MINUTE, end=START + 3 * MINUTE),
             {"kind": "killed", "replica": "replica_1", "asked": START + 5 * MINUTE + 2},
         ],
         states={"c": 4},
         counters={"c": NONE | {"fired": 2, "skipped": 1, "paused": 2, "dropped": 1, "unscheduled": 1}},
-        cycles=[cycle(0), cycle(1, SKIPPED), backfilled, cycle(4, CANCELLED), cycle(5)],
+        cycles=[LONG, cycle(1, SKIPPED), backfilled, cycle(4, CANCELLED), cycle(5)],
         gaps=[Gap("c", "paused", START + 2 * MINUTE, START + 4 * MINUTE, 2)],
         runs=[run(0), run(2), run(5)],
         moves=[
@@ -132,6 +136,40 @@ def test_a_backfill_that_makes_too_few_or_too_many_is_seen(made: list[Cycle]) ->
     assert "backfilled_once" in seen(replace(told, cycles=[*others, *made]))
 
 
+def overlapping(policy: str, *cycles: Cycle) -> list[str]:
+    """What is wrong with the cycles of a campaign under a policy."""
+    told = story()
+    made = {**told.lines[0], "overlap": policy}
+    return [
+        each.what
+        for each in check(replace(told, lines=[made, *told.lines[1:]], cycles=cycles))
+        if each.check == "overlap_is_kept"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "cycles", "wrong"),
+    [
+        ("SKIP", [LONG, cycle(1, SKIPPED)], ""),
+        ("SKIP", [cycle(0), cycle(1, SKIPPED)], "no other was open"),
+        ("BUFFER_ONE", [LONG, cycle(1)], "began while"),
+        ("BUFFER_ALL", [LONG, cycle(1, start=LONG.end), cycle(2, CANCELLED)], ""),
+        ("BUFFER_ALL", [LONG, cycle(1, SKIPPED)], "was left out under"),
+        ("BUFFER_ALL", [cycle(0, start=START + 3 * MINUTE, end=START + 4 * MINUTE), cycle(1)], "began before"),
+        ("CANCEL_OTHER", [replace(LONG, state=CANCELLED, stopped=True), cycle(1)], ""),
+        ("CANCEL_OTHER", [cycle(0, SKIPPED), cycle(1)], ""),
+        ("CANCEL_OTHER", [LONG, cycle(1)], "was not cancelled"),
+        ("CANCEL_OTHER", [cycle(0), cycle(1, SKIPPED)], "no later one took its place"),
+        ("ALLOW_ALL", [LONG, cycle(1)], ""),
+        ("ALLOW_ALL", [LONG, cycle(1, SKIPPED)], "was left out under"),
+    ],
+)
+def test_what_an_overlap_policy_does_not_say_is_seen(policy: str, cycles: list[Cycle], wrong: str) -> None:
+    found = overlapping(policy, *cycles)
+    assert len(found) == bool(wrong)
+    assert not found or wrong in found[0]
+
+
 @pytest.mark.parametrize(
     "left",
     [
@@ -161,7 +199,7 @@ def test_other_than_one_run_for_an_attempt_is_seen(runs: list[Run]) -> None:
 @pytest.mark.parametrize("first", [run(0, state=RUN_FAILED, run_id="run_9"), run(0, run_id="run_9"), None])
 def test_a_second_attempt_follows_a_run_that_failed_and_no_other(first: Run | None) -> None:
     told = story()
-    again = cycle(0, turns=(Turn("writer", COMPLETED, 2, "run_0"),))
+    again = replace(LONG, turns=(Turn("writer", COMPLETED, 2, "run_0"),))
     runs = [each for each in (first, run(0, attempt=2), *told.runs[1:]) if each is not None]
     found = seen(replace(told, cycles=[again, *told.cycles[1:]], runs=runs))
     assert found == (set() if first is not None and first.state == RUN_FAILED else {"one_run_an_attempt"})
@@ -190,5 +228,6 @@ def test_a_plan_is_decided_by_its_seed_and_names_ten_thousand_times() -> None:
     members = plan(Options(seed=7))
     assert members == plan(Options(seed=7)) != plan(Options(seed=8))
     assert sum((each.end - max(each.start, 0)) // MINUTE for each in members) == 10_000
-    assert {each.overlap for each in members} == {"SKIP", "BUFFER_ONE", "ALLOW_ALL"}
+    assert {each.overlap for each in members if each.pace == "slowly"} == set(OVERLAPS)
+    assert {each.overlap for each in members if each.past} == set(OVERLAPS)
     assert {each.kind for each in members} == {"interval", "cron"}

@@ -181,10 +181,10 @@ def test_a_result_that_is_not_the_spawn_services_is_seen() -> None:
     assert family(result="answer 7").seen() == {"p16_told_once"}
 
 
-def test_a_call_that_a_person_decided_may_say_what_the_person_said() -> None:
+def test_a_call_that_was_left_to_a_person_to_decide_is_seen() -> None:
     here = family(result="answer 7", more=((rows.INPUT_REQUESTED, ((1, message((1, "i1r"), (4, "c1"), (5, 6))),)),))
     here.spawns[0] = replace(here.spawns[0], told=f.REFUSED)
-    assert here.seen() == set()
+    assert here.seen() == {"p16_told_once"}
 
 
 def test_an_end_that_could_not_be_told_to_a_parent_that_nobody_cancelled_is_seen() -> None:

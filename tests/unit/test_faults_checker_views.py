@@ -238,14 +238,6 @@ def test_a_slow_reader_that_costs_memory_or_is_never_cut_is_seen(changes: dict[s
     assert seen(story.evidence()) == {"p18_slow_readers"}
 
 
-@pytest.mark.parametrize("changes", [{"recovered": False}, {"acknowledged_meanwhile": 2}])
-def test_an_outage_that_acknowledges_or_does_not_end_is_seen(changes: dict[str, Any]) -> None:
-    story = true_story()
-    told = {"kind": "outage_over", "at": 1.0, "what": "disk", "must_recover": True, "within": 9.0, "recovered": True}
-    story.supervisor.append({**told, **changes})
-    assert seen(story.evidence()) == {"p19_outages"}
-
-
 @pytest.mark.parametrize(("how", "seconds"), [("drained", 21.0), ("did not drain", 5.0)])
 def test_a_drain_that_does_not_end_in_time_is_seen(how: str, seconds: float) -> None:
     story = true_story()

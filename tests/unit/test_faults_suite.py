@@ -13,6 +13,7 @@ from heddle_core import failpoints
 from tests.faults.cells import cells
 from tests.faults.model_server import answer, problem
 from tests.faults.planting import PATCHES, Mutant, mutants
+from tests.faults.promises import ELSEWHERE, PROMISES, checks_of, mutants_of
 from tests.faults.temper import ACTIONS, PLANS
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,16 @@ def test_every_patch_is_planted_and_there_are_at_least_fifteen() -> None:
     planted = {mutant.patch for mutant in mutants()}
     assert planted == set(PATCHES.glob("*.patch"))
     assert len(planted) >= 15
+
+
+@pytest.mark.parametrize("promise", sorted(checks_of()))
+def test_there_is_a_planted_fault_for_each_promise_that_is_checked(promise: str) -> None:
+    assert mutants_of().get(promise), f"no fault breaks {promise}, so nobody knows whether its checks see anything"
+
+
+def test_each_promise_is_checked_here_or_said_to_be_checked_elsewhere() -> None:
+    assert set(checks_of()) == set(PROMISES) - set(ELSEWHERE)
+    assert list(PROMISES) == [f"P{number}" for number in range(1, 22)]
 
 
 def test_every_planted_fault_names_a_cell() -> None:

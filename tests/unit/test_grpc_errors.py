@@ -17,12 +17,12 @@ from heddle_core.errors import (
     NotServed,
     RequestTooLarge,
     ResponseTooLarge,
-    RunNotFound,
     ServiceUnreachable,
-    ThreadBusy,
     invalid,
 )
-from heddle_core.faults import HeddleError, StatusCode, Violation, all_reasons
+from heddle_core.faults import HeddleError, StatusCode, Violation
+from heddle_core.reasons import all_reasons
+from heddle_core.runtime_errors import RunNotFound, ThreadBusy, ThreadNotFound
 from heddle_grpc.errors import DETAILS_KEY, from_rpc_error, from_status, to_status
 
 FAMILY = sorted(all_reasons().items())
@@ -198,3 +198,12 @@ def test_lone_surrogates_in_a_message_do_not_break_the_status() -> None:
 def test_a_draining_server_is_told_apart_from_an_unreachable_one() -> None:
     raw = to_status(Draining()).SerializeToString()
     assert isinstance(from_rpc_error(failed(grpc.StatusCode.UNAVAILABLE, "", raw)), Draining)
+
+
+def test_a_thread_that_was_deleted_is_told_apart_where_its_owner_asks() -> None:
+    gone, never = ThreadNotFound("thr_1", deleted=True), ThreadNotFound("thr_1")
+    assert gone.metadata == {**never.metadata, "deleted": "true"}
+    for error in (gone, never):
+        told = from_status(to_status(error))
+        assert isinstance(told, ThreadNotFound)
+        assert (told.id, told.deleted) == ("thr_1", error.deleted)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heddle_core import errors, faults
+from heddle_core import faults, reasons, runtime_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -55,14 +55,14 @@ def test_every_error_is_explained() -> None:
     page = (DOCS / "errors.md").read_text()
     told = {kind for kind in families(faults.HeddleError) if kind.__module__.startswith(faults.__name__.split(".")[0])}
     explained = set(re.findall(r"^#{2,3} (\S+)$", page, re.MULTILINE))
-    assert errors.RunNotFound in told
+    assert runtime_errors.RunNotFound in told
     for kind in told - {each for each in told if each.__subclasses__()}:
         assert (kind.reason if "status" in vars(kind) else kind.__name__) in explained
 
 
 def test_an_error_links_to_a_place_on_the_page_of_errors() -> None:
     page = (DOCS / "errors.md").read_text()
-    assert set(re.findall(r'<a id="([A-Z_]+)">', page)) == set(faults.all_reasons())
+    assert set(re.findall(r'<a id="([A-Z_]+)">', page)) == set(reasons.all_reasons())
 
 
 def test_the_page_of_errors_is_what_the_errors_give() -> None:

@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 
 from heddle_core.clock import ManualClock
-from heddle_core.errors import StaleFence, StoreUnavailable
+from heddle_core.errors import StoreUnavailable
 from heddle_core.ids import RunId, TenantId, ThreadId, WorkerId
+from heddle_core.runtime_errors import StaleFence
 from heddle_runtime.lanes.lease import Lease
 from heddle_runtime.runs.claim import Claim
 

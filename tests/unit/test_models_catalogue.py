@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from heddle_core.errors import ModelNotFound
 from heddle_core.ids import CountingIds
+from heddle_core.runtime_errors import ModelNotFound
 from heddle_runtime.models.catalogue import Catalogue, CatalogueSettings, CompatibleServer, ProviderAccess
 from heddle_runtime.models.discovery import find_servers, keys_in
 from heddle_runtime.models.port import FaultKind, ModelFault, ModelUsage

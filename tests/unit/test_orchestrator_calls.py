@@ -1,5 +1,7 @@
 """What is done next with a tool call: asked for, sent, awaited, or left in doubt (SEMANTICS 26 to 28)."""
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,16 +9,33 @@ import pytest
 import heddle_runtime.threads.events as e
 from heddle_core.clock import ManualClock
 from heddle_core.ids import InputId
+from heddle_core.usage import MicroUsd
 from heddle_runtime.orchestrator.decide import decide
 from heddle_runtime.orchestrator.decisions import Dispatch, Record, Wait
+from heddle_runtime.orchestrator.settlement import closing
 from heddle_runtime.runs.agent import ApprovalPolicy
 from heddle_runtime.runs.content import Text
 from heddle_runtime.runs.inputs import ApprovalScope, InputAnswer, InputDecision, InputKind
 from heddle_runtime.runs.run import FailureReason
 from heddle_runtime.runs.state import InputState
 from heddle_runtime.runs.usage import Limits
+from heddle_runtime.tools.port import RiskClass, ToolSpec
 from heddle_runtime.tools.schema import Schemas
-from tests.kit.decisions import GUARDED, NOW, PUBLISH, WHERE, called, decided, ended, failure_of, only_fact, sent
+from heddle_runtime.tools.terms import sent_tool
+from tests.kit.decisions import (
+    ACT,
+    AGAIN,
+    GUARDED,
+    NOW,
+    PUBLISH,
+    WHERE,
+    called,
+    decided,
+    ended,
+    failure_of,
+    only_fact,
+    sent,
+)
 from tests.kit.setups import setup_of
 from tests.kit.thread_facts import RUN, asked, more
 from tests.kit.thread_stories import ADA, Story
@@ -144,10 +163,54 @@ def test_a_call_of_an_owner_that_is_gone_is_repeated_or_left_in_doubt() -> None:
     assert harmless.outcome is e.ToolCallOutcome.UNKNOWN
 
 
-def test_a_call_that_was_sent_stays_in_doubt_when_its_tool_is_gone() -> None:
+def test_a_call_of_which_nothing_is_on_record_stays_in_doubt_when_its_tool_is_gone() -> None:
     assert only_fact(decided(called("gone"))).outcome is e.ToolCallOutcome.ERROR
     doubt = only_fact(decided(sent(called("gone")), fence=2)).input
     assert (doubt.kind, doubt.tool) == (InputKind.RECONCILE, "gone")
+
+
+def test_a_call_whose_tool_is_gone_is_repeated_as_its_intent_promises() -> None:
+    gone = spec_of("gone", idempotent=True, deadline=timedelta(seconds=7), price=MicroUsd(3), risk=RiskClass.SPEND)
+    decision = decided(sent(called("gone"), spec=gone), fence=2)
+    assert isinstance(decision, Dispatch)
+    assert decision.calls[0].spec == replace(gone, description="")
+    doubt = only_fact(decided(sent(called("gone"), spec=spec_of("gone")), fence=2)).input
+    assert (doubt.kind, doubt.tool) == (InputKind.RECONCILE, "kit/gone")
+    harmless = sent(called("gone"), spec=spec_of("gone", risk=RiskClass.READ))
+    assert only_fact(decided(harmless, fence=2)).outcome is e.ToolCallOutcome.UNKNOWN
+
+
+def test_a_call_is_repeated_only_if_its_tool_promises_so_then_and_now() -> None:
+    grown = sent(called("again"), spec=replace(AGAIN, idempotent=False))
+    assert only_fact(decided(grown, fence=2)).input.kind is InputKind.RECONCILE
+    shrunk = sent(called("act"), spec=replace(ACT, idempotent=True))
+    assert only_fact(decided(shrunk, fence=2)).input.kind is InputKind.RECONCILE
+    renewed = replace(AGAIN, deadline=timedelta(seconds=7))
+    same = decided(sent(called("again"), spec=renewed), fence=2)
+    assert isinstance(same, Dispatch) and same.calls[0].spec == AGAIN, "as it is declared now"
+
+
+def test_a_call_is_never_repeated_to_another_tool_of_that_name() -> None:
+    elsewhere = spec_of("again", "other", idempotent=True)
+    decision = decided(sent(called("again"), spec=elsewhere), fence=2)
+    assert isinstance(decision, Dispatch) and decision.calls[0].spec.path == "other/again"
+
+
+def test_a_risk_that_only_a_later_version_knows_counts_as_the_worst() -> None:
+    assert sent_tool("kit/gone", e.ToolTerms(risk=99), None).risk is max(RiskClass)
+
+
+@pytest.mark.parametrize(
+    ("spec", "outcome"),
+    [
+        (spec_of("gone", risk=RiskClass.READ, read_only=True), e.ToolCallOutcome.CANCELLED),
+        (spec_of("gone", idempotent=True), e.ToolCallOutcome.UNKNOWN),
+    ],
+)
+def test_a_run_that_ends_closes_its_calls_by_what_is_on_record(spec: ToolSpec, outcome: e.ToolCallOutcome) -> None:
+    story = sent(called("gone"), spec=spec)
+    (closed,) = closing(story.fold.runs[RUN], None)
+    assert isinstance(closed, e.ToolCallCompleted) and closed.outcome is outcome
 
 
 def test_an_edited_call_is_repeated_as_it_was_edited() -> None:

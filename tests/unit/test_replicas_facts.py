@@ -75,14 +75,15 @@ class Shared:
 
 
 class World:
-    def __init__(self, bus: MemoryBus | None, settings: FactSettings = QUICK) -> None:
+    def __init__(self, bus: MemoryBus | None, settings: FactSettings = QUICK, *, apart: bool = False) -> None:
         self.shared = Shared()
         self.interest = Interest()
         self.followers = Followers(self.interest)
         self.log = ThreadLog(self.shared, shared=True)
         self.log.add_listener(self.followers.committed)
         self.facts = Facts(
-            self.interest, self.shared, self.log, self.followers, self.ring, self.shared, bus, None, settings
+            *(self.interest, self.shared, self.log, self.followers, self.ring, self.shared, bus, None, settings),
+            apart=lambda: apart,
         )
         self.log.add_listener(self.facts.committed)
         self.rings: asyncio.Queue[ThreadKey] = asyncio.Queue()
@@ -133,6 +134,14 @@ async def poked(world: World, up_to: int) -> None:
 
 async def test_without_a_bus_those_who_watch_are_told_by_the_sweep() -> None:
     world = World(None)
+    async with doing(world.facts.keep_listening, world.facts.sweep), asyncio.TaskGroup() as tasks:
+        tasks.create_task(poked(world, 4))
+        await world.shared.looked.until(lambda keys: len(keys) > 1)
+        more(world.shared.story, completed())
+
+
+async def test_while_others_are_on_another_bus_those_who_watch_are_told_by_the_sweep(bus: MemoryBus) -> None:
+    world = World(bus, apart=True)
     async with doing(world.facts.keep_listening, world.facts.sweep), asyncio.TaskGroup() as tasks:
         tasks.create_task(poked(world, 4))
         await world.shared.looked.until(lambda keys: len(keys) > 1)

@@ -109,4 +109,4 @@ async def test_no_identity_belongs_to_a_reserved_tenant(tmp_path: Path) -> None:
 async def test_tls_that_is_set_by_half_is_refused(name: str, tmp_path: Path) -> None:
     given = RuntimeSettings.model_validate({name: tmp_path / "x.pem"})
     with pytest.raises(CannotServe, match=f"TLS by {name}"):
-        server_of(given, (), (), sources=(), ids=CountingIds(), drain=Drain())
+        server_of(given, (), (), inside=None, sources=(), ids=CountingIds(), drain=Drain())

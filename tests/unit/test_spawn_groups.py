@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heddle_client.values import Bounds
-from heddle_core.errors import (
-    BudgetExceeded,
-)
+from heddle_core.runtime_errors import BudgetExceeded
 from heddle_core.states import NoTransition
 from heddle_core.usage import MicroUsd, Usage
 from heddle_spawn.rules import names

@@ -13,14 +13,8 @@ from heddle_client.values import (
     RunState,
     Text,
 )
-from heddle_core.errors import (
-    DepthExceeded,
-    FanOutExceeded,
-    InvalidField,
-    NotServed,
-    ParentCancelled,
-    ParentFinished,
-)
+from heddle_core.errors import InvalidField, NotServed
+from heddle_core.runtime_errors import DepthExceeded, FanOutExceeded, ParentCancelled, ParentFinished
 from heddle_grpc.tool_calls import read_arguments
 from heddle_spawn.rpc.arguments import AgentArguments, AssetArguments, GroupArguments
 from heddle_spawn.rules import names

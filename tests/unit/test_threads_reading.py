@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from heddle_core.clock import Micros
-from heddle_core.errors import ThreadNotFound
 from heddle_core.ids import MessageId, RunId, StepId, TenantId, ThreadId
+from heddle_core.runtime_errors import ThreadNotFound
 from heddle_runtime.threads.deltas import Channel, Delta
 from heddle_runtime.threads.events import AssistantMessageCompleted, Event, Payload, StepStarted
 from heddle_runtime.threads.follow import Followers, Item

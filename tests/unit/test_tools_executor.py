@@ -290,3 +290,17 @@ async def test_a_stop_between_two_attempts_leaves_the_call_unsure() -> None:
         await provider.called.wait()
         stop.set()
     assert performing.result() == Stopped(confirmed=False)
+
+
+async def test_a_call_that_an_earlier_owner_sent_is_unsure_even_if_it_is_stopped_before_it_is_sent() -> None:
+    stop = Stop()
+    stop.set()
+    provider = FakeProvider(events=[DONE])
+    assert await perform(provider, REPEATABLE, stop=stop, sent_before=True) == Stopped(confirmed=False)
+    assert await perform(provider, READS, stop=stop, sent_before=True) == Stopped(confirmed=True)
+    assert provider.calls == []
+
+
+async def test_a_call_that_an_earlier_owner_sent_is_in_doubt_even_if_no_time_is_left_to_send_it() -> None:
+    outcome = await perform(FakeProvider(events=[DONE]), REPEATABLE, within=timedelta(0), sent_before=True)
+    assert isinstance(outcome, InDoubt) and "deadline had passed" in outcome.message

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from heddle_core.clock import ManualClock
-from heddle_core.errors import AlreadyExists, InvalidField, ToolProviderNotFound
+from heddle_core.errors import AlreadyExists, InvalidField
+from heddle_core.runtime_errors import ToolProviderNotFound
 from heddle_core.usage import MicroUsd
 from heddle_runtime.tools.port import RiskClass, ToolFault, ToolFaultKind, ToolSpec
 from heddle_runtime.tools.registry import Difference, Registry

@@ -44,7 +44,9 @@ SETTINGS = (
 def campaign_message(campaign: c.Campaign, counters: Counters) -> campaign_pb2.Campaign:
     """A campaign as clients see it; `counters` are those of the moment."""
     message = settings_message(campaign.settings)
-    is_due = campaign.state is CampaignState.ACTIVE
+    schedule = campaign.settings.schedule
+    # A schedule that names no times is asked again at its end, and nothing is due then.
+    is_due = campaign.state is CampaignState.ACTIVE and schedule is not None and bool(schedule.recurrences)
     message.MergeFrom(
         campaign_pb2.Campaign(
             campaign_id=campaign.campaign_id,

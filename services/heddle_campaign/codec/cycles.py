@@ -39,6 +39,7 @@ def cycle_message(cycle: Cycle) -> cycle_pb2.Cycle:
         retry_count=cycle.retry_count,
         start_time=timestamp_if(cycle.start_time),
         end_time=timestamp_if(cycle.end_time),
+        end_note=cycle.skip_note or cycle.stop_note,
     )
 
 
@@ -97,10 +98,12 @@ def _use_message(use: MemoryUse) -> memory_pb2.MemoryUse:
 
 
 def _failure_message(failure: CycleFailure) -> cycle_pb2.CycleFailure:
+    # What only runs have is no error of any call.
     known = ErrorReason.DESCRIPTOR.values_by_name.get(f"ERROR_REASON_{failure.reason}")
-    if known is None:
-        # A run may fail for a reason that only runs have: the message tells it.
-        message = f"{failure.reason}: {failure.message}"
-        return cycle_pb2.CycleFailure(message=message, retryable=failure.retryable)
-    reason = ErrorReason.ValueType(known.number)
-    return cycle_pb2.CycleFailure(reason=reason, message=failure.message, retryable=failure.retryable)
+    return cycle_pb2.CycleFailure(
+        reason=ErrorReason.ValueType(known.number if known is not None else 0),
+        reason_name=failure.reason,
+        run_failed=failure.of_run,
+        message=failure.message,
+        retryable=failure.retryable,
+    )

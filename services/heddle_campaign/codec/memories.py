@@ -15,6 +15,7 @@ def memory_message(learned: Learned) -> memory_pb2.Memory:
         kind=memory_pb2.MemoryKind.ValueType(memory.kind),
         text=memory.text,
         platform=memory.platform,
+        content_type=memory.content_type,
         tags=memory.tags,
         importance=memory.importance,
         confidence=memory.confidence,

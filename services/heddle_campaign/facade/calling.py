@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from heddle_campaign.facade.ports import CampaignStore, Runs, RunsOf
+from heddle_campaign.facade.ports.campaigns import CampaignStore
+from heddle_campaign.facade.ports.runs import Runs, RunsOf
 from heddle_campaign.rules.cycles import Cycle, CycleTurn
 from heddle_client.values import RunView
 from heddle_core.errors import InvalidField, invalid

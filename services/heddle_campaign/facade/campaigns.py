@@ -11,7 +11,9 @@ from typing import Any
 
 from heddle_campaign.facade import lifecycle
 from heddle_campaign.facade.lifecycle import with_start
-from heddle_campaign.facade.ports import CampaignStore, Change, Decision, Standing
+from heddle_campaign.facade.ports.campaigns import CampaignStore
+from heddle_campaign.facade.ports.decisions import Change, Decision, Standing
+from heddle_campaign.facade.staffing import Staffing
 from heddle_campaign.facade.templates import template
 from heddle_campaign.rules.campaigns import Campaign, CampaignSettings
 from heddle_campaign.rules.due import ScheduleState
@@ -21,7 +23,8 @@ from heddle_campaign.rules.settings_checks import check_settings
 from heddle_campaign.rules.states import CampaignState
 from heddle_campaign.rules.validation import MINIMUM_DISTANCE, check
 from heddle_core.clock import Micros
-from heddle_core.errors import CampaignNotFound, InvalidField, invalid
+from heddle_core.companion_errors import CampaignNotFound
+from heddle_core.errors import InvalidField, invalid
 from heddle_core.faults import Violation
 from heddle_core.ids import Ids, TenantId
 from heddle_core.requests import Creator, RequestKey
@@ -37,6 +40,8 @@ class Wish:
     settings: CampaignSettings
     fields: Sequence[str]
     """Names of `CampaignSettings`: of an update's mask, or what is set of a new campaign."""
+    faults: tuple[Violation, ...] = ()
+    """What was found wrong while it was read."""
 
     def applied_to(self, settings: CampaignSettings) -> CampaignSettings:
         """Other settings with the fields that are meant."""
@@ -51,6 +56,7 @@ class Campaigns:
     store: CampaignStore
     ids: Ids
     ring: Ring
+    staffing: Staffing
     minimum_distance: timedelta = MINIMUM_DISTANCE
     """Shortest time between two times of a schedule."""
 
@@ -67,7 +73,7 @@ class Campaigns:
         now = await self.store.now()
         # What was taken once is not judged again by a later time: the repeat finds the campaign that was made.
         repeated = not dry_run and await self.store.target_of(key) is not None
-        settings = given if repeated else self._checked(given, None, now)
+        settings = given if repeated else self._checked(given, None, now, wish.faults)
         tenant, campaign_id = TenantId(creator.tenant), "" if dry_run else self.ids.new("campaign")
         if settings.schedule is not None:
             first = replace(settings.schedule, tenant=tenant, campaign_id=campaign_id, version=1)
@@ -90,7 +96,8 @@ class Campaigns:
         """Change what a mask names.
 
         Raises:
-            CampaignNotFound, EtagMismatch, IllegalTransition, InvalidField, RequestIdReused, StoreUnavailable.
+            CampaignNotFound, EtagMismatch, IllegalTransition, RequestIdReused, StoreUnavailable.
+            InvalidField: a field, or an agent that is new to an ACTIVE or PAUSED campaign is not there.
         """
         if not dry_run and await self.store.target_of(key) is not None:
             return await self._decided(key, campaign_id, _unchanged)
@@ -108,10 +115,22 @@ class Campaigns:
 
         if dry_run:
             return decide(Standing(before, Load(), now, now)).campaign
+        if before.state in (CampaignState.ACTIVE, CampaignState.PAUSED):
+            agents = enumerate(checked.agents)
+            new = ((place, each) for place, each in agents if each not in before.settings.agents)
+            await self.staffing.check(before.creator, new)
         return await self._decided(key, campaign_id, decide)
 
     async def activate(self, key: RequestKey, campaign_id: str, *, etag: str = "", start_now: bool = False) -> Campaign:
-        """Make a DRAFT ACTIVE. Raises CampaignNotFound, EtagMismatch, IllegalTransition, InvalidField."""
+        """Make a DRAFT ACTIVE.
+
+        Raises:
+            CampaignNotFound, EtagMismatch, IllegalTransition, RequestIdReused.
+            InvalidField: its schedule names no time any more, or an agent is not there.
+        """
+        draft = await self.store.campaign(key.tenant, campaign_id)
+        if draft is not None and draft.state is CampaignState.DRAFT:
+            await self.staffing.check(draft.creator, enumerate(draft.settings.agents))
         return await self._decided(key, campaign_id, partial(lifecycle.activate, start_now=start_now, etag=etag))
 
     async def pause(
@@ -142,20 +161,33 @@ class Campaigns:
         return decided.campaign
 
     def _edited(self, wish: Wish, settings: CampaignSettings, now: Micros) -> CampaignSettings:
-        return self._checked(wish.applied_to(settings), settings.schedule, now)
+        return self._checked(wish.applied_to(settings), settings.schedule, now, wish.faults)
 
-    def _checked(self, settings: CampaignSettings, old: Schedule | None, now: Micros) -> CampaignSettings:
-        """The settings, which can be kept. A schedule that does not change need not name a time any more."""
-        check_settings(settings)
+    def _checked(
+        self, settings: CampaignSettings, old: Schedule | None, now: Micros, faults: tuple[Violation, ...]
+    ) -> CampaignSettings:
+        """The settings, which can be kept. A schedule that does not change need not name a time any more.
+
+        Raises:
+            InvalidField: with all that is wrong, `faults` first.
+        """
+        found = [*faults, *_violations(lambda: check_settings(settings))]
         schedule = settings.schedule
-        if schedule is None or (old is not None and _same(schedule, old, now)):
-            return settings
-        try:
-            check(with_start(schedule, old, now), now, self.minimum_distance)
-        except InvalidField as error:
-            placed = (Violation(f"campaign.{each.field}", each.remedy) for each in error.violations)
-            raise InvalidField(tuple(placed)) from None
+        if schedule is not None and (old is None or not _same(schedule, old, now)):
+            begun = with_start(schedule, old, now)
+            of_schedule = _violations(lambda: check(begun, now, self.minimum_distance))
+            found += [Violation(f"campaign.{each.field}", each.remedy) for each in of_schedule]
+        if found:
+            raise InvalidField(tuple(found))
         return settings
+
+
+def _violations(check_: Callable[[], None]) -> tuple[Violation, ...]:
+    try:
+        check_()
+    except InvalidField as error:
+        return error.violations
+    return ()
 
 
 def _unchanged(standing: Standing) -> Change:

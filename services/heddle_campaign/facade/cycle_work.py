@@ -15,16 +15,19 @@ from heddle_campaign.facade.planning import (
     LOOKED_BACK,
     MESSAGES_SINCE,
     MOST_MESSAGES_READ,
+    LeftOut,
     Lore,
     look_back,
     plan,
     prepared_turn,
 )
-from heddle_campaign.facade.ports import CampaignStore, MemoryStore, Prepare, Runs, RunsOf
+from heddle_campaign.facade.ports.campaigns import CampaignStore
+from heddle_campaign.facade.ports.memories import MemoryStore
+from heddle_campaign.facade.ports.runs import Prepare, Runs, RunsOf
 from heddle_campaign.rules import prompts
 from heddle_campaign.rules.budget import Quota
 from heddle_campaign.rules.campaigns import Campaign
-from heddle_campaign.rules.cycles import Cycle, CycleTurn, SkipReason
+from heddle_campaign.rules.cycles import Cycle, CycleTurn
 from heddle_campaign.rules.produced import made_by, together
 from heddle_campaign.rules.states import CycleState, CycleTransition, TurnState, advance_cycle, cycle_end
 from heddle_client.transience import is_passing, pause_after
@@ -87,6 +90,8 @@ class CycleWork:
         campaign = await self.store.campaign(cycle.key.tenant, cycle.key.campaign_id)
         if campaign is None:
             return cycle
+        if cycle.settings is not None:
+            campaign = replace(campaign, settings=cycle.settings)
         at_work = Following(self.runs_of(campaign.creator), campaign, cycle, await self.store.now())
         if not cycle.turns and not cycle.stop:
             return await self._plan(at_work)
@@ -105,9 +110,16 @@ class CycleWork:
         since, spent_since_ = look_back(campaign, now)
         past = await self.store.past(campaign.tenant, campaign.campaign_id, since=since, spent_since=spent_since_)
         planned = plan(campaign, cycle, past)
-        if isinstance(planned, SkipReason):
+        if isinstance(planned, LeftOut):
             state = advance_cycle(cycle.state, CycleTransition.SKIP)
-            left_out = replace(cycle, state=state, skip_reason=planned, end_time=now, look_at=Micros(0))
+            left_out = replace(
+                cycle,
+                state=state,
+                skip_reason=planned.reason,
+                skip_note=planned.note,
+                end_time=now,
+                look_at=Micros(0),
+            )
             return await self.store.save(cycle, left_out, partial(after_end, cycle=left_out, gain=Yield()))
         return await self._fix(at_work, planned)
 
@@ -156,7 +168,12 @@ class CycleWork:
             return old
         look_at = min((self._look_at(each, at_work.now) for each in turns if not each.state.terminal), default=None)
         # All turns have ended: the end is the next step, and another's after the lease if it is never done.
-        new = replace(planned, turns=tuple(turns), look_at=look_at or self._after_lease(at_work.now))
+        new = replace(
+            planned,
+            turns=tuple(turns),
+            look_at=look_at or self._after_lease(at_work.now),
+            settings=at_work.campaign.settings,
+        )
         return await self.store.save(old, new, None if old.turns else partial(after_begin, cycle=new))
 
     def _look_at(self, turn: CycleTurn, now: Micros) -> Micros:

@@ -6,13 +6,15 @@ from functools import partial
 
 from heddle_campaign.facade import firing
 from heddle_campaign.facade.campaigns import Ring
-from heddle_campaign.facade.ports import Asked, CampaignStore, ListCycles, Standing
+from heddle_campaign.facade.ports.campaigns import CampaignStore
+from heddle_campaign.facade.ports.decisions import Asked, Standing
+from heddle_campaign.facade.ports.listing import ListCycles
 from heddle_campaign.rules.cycle_keys import CycleOrigin
 from heddle_campaign.rules.cycles import Cycle
 from heddle_campaign.rules.overlap import Load
 from heddle_campaign.rules.schedule import OverlapPolicy, Stretch
 from heddle_core.clock import Micros
-from heddle_core.errors import CampaignNotFound
+from heddle_core.companion_errors import CampaignNotFound
 from heddle_core.requests import RequestKey
 
 _PAGE = 1_000

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from heddle_campaign.facade.lifecycle import exhaustion, halt, pause
-from heddle_campaign.facade.ports import Change, Standing
+from heddle_campaign.facade.ports.decisions import Change, Standing
 from heddle_campaign.facade.scheduling import completed_if_over
 from heddle_campaign.rules.budget import Quota
 from heddle_campaign.rules.campaigns import Campaign, PauseReason
@@ -15,8 +15,8 @@ from heddle_campaign.rules.records import Counters, Outcome
 from heddle_campaign.rules.states import CampaignState, CycleState
 from heddle_core.usage import NOTHING, MicroUsd, Usage
 
-AGENT_GONE = "AGENT_NOT_FOUND"
-"""Reason of a turn whose agent is archived or gone."""
+AGENT_GONE = frozenset(("AGENT_NOT_FOUND", "ILLEGAL_TRANSITION"))
+"""Reasons for which no run was started because the agent is gone, or archived."""
 
 _NO_PRODUCT = Quota()
 
@@ -49,7 +49,7 @@ def after_end(standing: Standing, *, cycle: Cycle, gain: Yield) -> Change:
     used_up = exhaustion(campaign)
     if used_up is not None:
         return halt(standing, used_up)
-    gone = [each for each in cycle.turns if each.failure is not None and each.failure.reason == AGENT_GONE]
+    gone = [each for each in cycle.turns if each.failure is not None and _has_no_agent(each.failure)]
     if gone:
         names = ", ".join(f"{each.role} ({each.agent_id})" for each in gone)
         note = f"no agent for {names}: name another with UpdateCampaign, then resume"
@@ -79,6 +79,10 @@ def given_up(counters: Counters, cycle: Cycle, outcome: Outcome) -> Counters:
     if cycle.key.origin is CycleOrigin.SCHEDULE:
         return counters.given_up(outcome)
     return replace(counters, unscheduled=counters.unscheduled - 1)
+
+
+def _has_no_agent(failure: CycleFailure) -> bool:
+    return not failure.of_run and failure.reason in AGENT_GONE
 
 
 def _reckoned(campaign: Campaign, cycle: Cycle, gain: Yield) -> Campaign:

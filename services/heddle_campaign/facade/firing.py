@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any, NoReturn, cast
 
 from heddle_campaign.facade.lifecycle import counted
-from heddle_campaign.facade.ports import Change, Fired, Standing
+from heddle_campaign.facade.ports.decisions import Change, Fired, Standing
 from heddle_campaign.facade.scheduling import new_cycle, schedule_of, skipped
 from heddle_campaign.rules import backfill as beside
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycle_keys import CycleOrigin
 from heddle_campaign.rules.cycles import Cycle, Signal
+from heddle_campaign.rules.due import over
 from heddle_campaign.rules.overlap import Admission, Load, admit
 from heddle_campaign.rules.rotation import MOST_AGENTS
 from heddle_campaign.rules.schedule import OverlapPolicy, Stretch
@@ -34,12 +35,14 @@ def trigger(
         overlap: what to do while another cycle is open. None: as the schedule says.
 
     Raises:
-        IllegalTransition: the campaign is not ACTIVE.
+        IllegalTransition: the campaign is not ACTIVE, or has begun as many cycles as it may.
         InvalidField: a role is unknown or disabled, or there are more than 5.
     """
     campaign = standing.campaign
     if campaign.state is not CampaignState.ACTIVE:
         _refuse(campaign, "start a cycle", "activate or resume it first")
+    if _is_full(campaign):
+        _refuse(campaign, "start a cycle", "schedule.max_cycles have begun: raise it with UpdateCampaign")
     wanted = tuple(dict.fromkeys(roles))
     _check_roles(campaign, wanted)
     return _beside(standing, CycleOrigin.MANUAL, overlap, roles=wanted, note=note)
@@ -60,6 +63,8 @@ def backfill(standing: Standing, stretch: Stretch, overlap: OverlapPolicy = Over
     schedule = campaign.settings.schedule
     if schedule is None:
         raise invalid("campaign_id", "has no schedule: there are no times to fire")
+    if not schedule.recurrences:
+        raise invalid("campaign_id", "has a schedule that names no times: there are none to fire")
     filled = beside.backfill(schedule, campaign.schedule_state, stretch, now, standing.taken, overlap)
     # A microsecond apart, so that the oldest goes first.
     cycles = [new_cycle(campaign, key, Micros(now + place)) for place, key in enumerate(filled.keys)]
@@ -76,12 +81,12 @@ def answer_signal(standing: Standing, signal: Signal) -> tuple[Answer, Change]:
     """What a campaign does with a signal, and what is written of it; `Standing.history` is that of its dedupe key.
 
     While another cycle is open, the schedule's overlap policy holds; but where it leaves out what is due, the cycle of
-    a signal waits, unless one waits already: no later time will stand for it.
+    a signal waits, unless one waits already: no later time will stand for it. What finds no room is not on record, so
+    that the same signal may be reported again.
     """
     campaign = standing.campaign
-    if campaign.state is not CampaignState.ACTIVE:
-        reason = f"the campaign is {campaign.state.name}"
-        return Answer(SignalOutcome.NOBODY, reason=reason), Change(campaign)
+    if closed := _closed(standing):
+        return Answer(SignalOutcome.NOBODY, reason=closed), Change(campaign)
     settings = campaign.settings
     found = answer(
         settings.triggers,
@@ -111,7 +116,27 @@ def answer_signal(standing: Standing, signal: Signal) -> tuple[Answer, Change]:
         trigger_key=found.trigger_key,
     )
     (cycle,) = change.cycles
+    if cycle.state.terminal:
+        return replace(found, outcome=SignalOutcome.NO_ROOM, reason="as many wait as may"), Change(campaign)
     return found, replace(change, fired=Fired(found.trigger_key, signal.dedupe_key, cycle.cycle_id))
+
+
+def _closed(standing: Standing) -> str:
+    """Why the campaign takes no signal at all, for people. Empty: it does."""
+    campaign, schedule = standing.campaign, standing.campaign.settings.schedule
+    if campaign.state is not CampaignState.ACTIVE:
+        return f"the campaign is {campaign.state.name}"
+    if schedule is None:
+        return ""
+    if standing.moment < schedule.start or (schedule.end is not None and schedule.end <= standing.moment):
+        return "it is outside the campaign's dates"
+    return "the campaign has begun as many cycles as it may" if _is_full(campaign) else ""
+
+
+def _is_full(campaign: Campaign) -> bool:
+    """Whether a campaign without times of its own has begun as many cycles as it may."""
+    schedule = campaign.settings.schedule
+    return schedule is not None and not schedule.recurrences and over(schedule, campaign.schedule_state)
 
 
 def _beside(standing: Standing, origin: CycleOrigin, overlap: OverlapPolicy | None, **fields: Any) -> Change:

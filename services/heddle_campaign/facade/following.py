@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass, replace
 
-from heddle_campaign.facade.ports import Runs
+from heddle_campaign.facade.ports.runs import Runs
+from heddle_campaign.facade.scheduling import schedule_of
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycle_keys import turn_request_id
 from heddle_campaign.rules.cycles import Cycle, CycleFailure, CycleTurn
 from heddle_campaign.rules.failures import next_attempt
+from heddle_campaign.rules.prompts import thread_title
 from heddle_campaign.rules.states import TurnTransition, advance_turn
 from heddle_client.transience import is_passing
-from heddle_client.values import RunState, RunView
+from heddle_client.values import NewThread, RunState, RunView
 from heddle_core.clock import Micros
-from heddle_core.errors import NotFound, RequestCancelled
+from heddle_core.errors import NotFound
 from heddle_core.faults import HeddleError
 from heddle_core.ids import RequestId
+from heddle_core.runtime_errors import RequestCancelled
 
 RETRYABLE = frozenset(("MODEL_UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"))
 """Failures of a run after which another run of the same turn may succeed; the names are the contract's."""
@@ -38,6 +41,8 @@ class Following:
             HeddleError: the outcome is not known, or the runtime cannot take it now: send the same again.
         """
         try:
+            if turn.new_thread:
+                await self.runs.open_thread(self._thread(turn))
             run = await self.runs.start(turn.prepared)
         except RequestCancelled:
             return _cancelled(turn)
@@ -64,7 +69,8 @@ class Following:
         if run.state is RunState.CANCELLED:
             return _cancelled(used)
         reason = run.failure_reason
-        return self.failed(used, CycleFailure(reason, run.failure_message or reason, reason in RETRYABLE))
+        message = run.failure_message or reason
+        return self.failed(used, CycleFailure(reason, message, reason in RETRYABLE, of_run=True))
 
     async def never_started(self, turn: CycleTurn) -> CycleTurn:
         """A PENDING turn of a cycle that is stopped: perhaps its request was sent, by a process that is gone.
@@ -91,11 +97,21 @@ class Following:
             state=advance_turn(turn.state, TurnTransition.TRY_AGAIN),
             attempt=turn.attempt + 1,
             prepared=b"",
+            new_thread="",
             thread_id="",
             run_id="",
             request_sequence=0,
             failure=failure,
             next_attempt=again,
+        )
+
+    def _thread(self, turn: CycleTurn) -> NewThread:
+        zone = schedule_of(self.campaign).time_zone
+        return NewThread(
+            turn_request_id(self.cycle.cycle_id, f"{turn.role}/thread", turn.attempt),
+            turn.new_thread,
+            thread_title(self.campaign.settings, self.cycle, turn, zone),
+            self.campaign.settings.labels,
         )
 
     def _cancel_id(self, turn: CycleTurn) -> RequestId:

@@ -1,22 +1,30 @@
 """What a campaign forgets by itself: what has faded, and what was learned from a thread that is gone.
 
 A deleted thread is told by a doorbell. A daily round finds those that no doorbell told: it asks the runtime whether the
-threads that memories cite are still there, so many a round at most, and goes on where the last round stopped.
+threads that memories cite, and those that agents sent messages from, are still there. It asks for so many at most, and
+the next goes on where it stopped. Only a tombstone makes them forgotten: a runtime that was restored from an old copy
+does not know them either.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 
-from heddle_campaign.facade.ports import CampaignStore, MemoryStore, RunsOf
-from heddle_campaign.rules.learned import Citation, Learned
+from heddle_campaign.facade.ports.campaigns import CampaignStore
+from heddle_campaign.facade.ports.memories import MemoryStore
+from heddle_campaign.facade.ports.runs import RunsOf
+from heddle_campaign.rules.learned import Learned
 from heddle_campaign.rules.memories import faded
-from heddle_core.errors import CursorAhead, CursorTooOld, ThreadNotFound
-from heddle_core.faults import HeddleError
+from heddle_core.faults import HeddleError, StatusCode
+from heddle_core.ids import TenantId
 from heddle_core.log_lines import LogLines
 from heddle_core.requests import Creator
+from heddle_core.runtime_errors import CursorAhead, CursorTooOld, ThreadNotFound
+
+T = TypeVar("T")
 
 DAY = timedelta(days=1)
 MOST_ASKED = 10_000
@@ -42,7 +50,25 @@ class Forgotten:
     asked: int = 0
     """Threads that the runtime was asked for."""
     of_threads: int = 0
-    """Memories of threads that are gone."""
+    """Memories and messages of threads that were deleted."""
+    unknown: int = 0
+    """Threads that the runtime neither has nor has deleted, as after a restore, or does not tell of: all is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Thread:
+    """A thread to ask for, in the name of whoever made the campaign."""
+
+    tenant: TenantId
+    campaign_id: str
+    thread_id: str
+    run_id: str = ""
+    """Empty: any run of it."""
+    after: int = 0
+
+    @property
+    def key(self) -> Place:
+        return self.tenant, self.thread_id
 
 
 @dataclass(slots=True)
@@ -53,6 +79,7 @@ class _Round:
     creators: dict[Place, Creator | None] = field(default_factory=dict["Place", "Creator | None"])
     faded: int = 0
     of_threads: int = 0
+    unknown: int = 0
 
 
 class Forgetting:
@@ -72,14 +99,15 @@ class Forgetting:
         self._runs_of = runs_of
         self._every = every
         self._most_asked = most_asked
-        self._asked_up_to = _FIRST
+        # Places in the orders of the two, at which the last round stopped.
+        self._cited_up_to = self._speaking_up_to = _FIRST
         self._wanted = asyncio.Event()
 
     async def forget_thread(self, tenant: str, thread_id: str) -> int:
-        """Erase what was learned from a thread that was deleted; how much that was."""
+        """Erase what was learned from a thread that was deleted, and what agents said in it; how much that was."""
         erased = await self._memories.forget_thread(tenant, thread_id)
         if erased:
-            _log.info("forgotten with its thread", tenant=tenant, thread=thread_id, memories=erased)
+            _log.info("forgotten with its thread", tenant=tenant, thread=thread_id, erased=erased)
         return erased
 
     def look_now(self) -> None:
@@ -99,15 +127,32 @@ class Forgetting:
     async def round(self) -> Forgotten:
         """Look at every memory once. Raises StoreUnavailable; that the runtime is away only ends the asking."""
         state = _Round()
-        place, asking_from, may_ask = _FIRST, self._asked_up_to, True
+        if await self._look_at_memories(state) and await self._look_at_speakers(state):
+            self._cited_up_to = self._speaking_up_to = _FIRST
+        return Forgotten(state.faded, len(state.asked), state.of_threads, state.unknown)
+
+    async def _look_at_memories(self, state: _Round) -> bool:
+        """Whether all threads that they cite were asked for."""
+        place, asking_from, may_ask = _FIRST, self._cited_up_to, True
         while page := await self._memories.every(place, _PAGE):
             place = _place(page[-1])
             gone = await self._fade(state, page)
             left = [each for each in page if each.memory.memory_id not in gone and _place(each) > asking_from]
-            may_ask = may_ask and await self._ask_for(state, left)
-        if may_ask:
-            self._asked_up_to = _FIRST
-        return Forgotten(state.faded, len(state.asked), state.of_threads)
+            for batch in _batches(left) if may_ask else ():
+                if not (may_ask := await self._ask_for(state, [_cited(each) for each in batch if each.citation])):
+                    break
+                self._cited_up_to = _place(batch[-1])
+        return may_ask
+
+    async def _look_at_speakers(self, state: _Round) -> bool:
+        """Whether all threads that messages were sent from were asked for."""
+        while page := await self._memories.speakers(self._speaking_up_to, _PAGE):
+            for batch in _batches(page):
+                threads = [_Thread(each.tenant, each.campaign_id, each.thread_id) for each in batch]
+                if not await self._ask_for(state, threads):
+                    return False
+                self._speaking_up_to = batch[-1].tenant, batch[-1].thread_id
+        return True
 
     async def _rounds(self) -> None:
         while True:
@@ -115,6 +160,8 @@ class Forgetting:
             pause = self._every
             try:
                 done = await self.round()
+                if done.unknown:
+                    _log.warning("memories cite threads that the runtime does not tell of", threads=done.unknown)
                 if done.faded or done.of_threads:
                     _log.info("forgotten in a round", faded=done.faded, of_threads=done.of_threads)
             except HeddleError as error:
@@ -145,50 +192,61 @@ class Forgetting:
             state.faded += len(memory_ids)
         return {memory_id for memory_ids in by_tenant.values() for memory_id in memory_ids}
 
-    async def _ask_for(self, state: _Round, memories: Sequence[Learned]) -> bool:
-        """Whether all threads that they cite were asked for; else the next round begins where this one stopped."""
-        for place in range(0, len(memories), _SIDE_BY_SIDE):
-            batch = memories[place : place + _SIDE_BY_SIDE]
-            cited = {
-                (each.tenant, each.citation.thread_id): (each, each.citation)
-                for each in batch
-                if each.citation is not None and (each.tenant, each.citation.thread_id) not in state.asked
-            }
-            if len(state.asked) + len(cited) > self._most_asked:
-                return False
-            state.asked |= cited.keys()
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for learned, citation in cited.values():
-                        group.create_task(self._ask(state, learned, citation))
-            except ExceptionGroup as failed:
-                problem = failed.exceptions[0]
-                if not isinstance(problem, HeddleError):
-                    raise
-                _log.warning("the runtime cannot be asked for threads", reason=problem.reason, problem=str(problem))
-                return False
-            self._asked_up_to = _place(batch[-1])
+    async def _ask_for(self, state: _Round, threads: Sequence[_Thread]) -> bool:
+        """Whether these few were asked for; else the next round begins with them."""
+        unasked = {each.key: each for each in threads if each.key not in state.asked}
+        if len(state.asked) + len(unasked) > self._most_asked:
+            return False
+        state.asked |= unasked.keys()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for each in unasked.values():
+                    group.create_task(self._ask(state, each))
+        except ExceptionGroup as failed:
+            problem = failed.exceptions[0]
+            if not isinstance(problem, HeddleError):
+                raise
+            _log.warning("the runtime cannot be asked for threads", reason=problem.reason, problem=str(problem))
+            return False
         return True
 
-    async def _ask(self, state: _Round, learned: Learned, citation: Citation) -> None:
-        creator = await self._creator(state, learned)
+    async def _ask(self, state: _Round, thread: _Thread) -> None:
+        creator = await self._creator(state, thread)
         if creator is None:
             return
-        after = max(0, citation.first_sequence - 1)
         try:
-            await self._runs_of(creator).facts(citation.thread_id, run_id=citation.run_id, after=after, most=1)
+            await self._runs_of(creator).facts(thread.thread_id, run_id=thread.run_id, after=thread.after, most=1)
         except (CursorTooOld, CursorAhead):
             return
-        except ThreadNotFound:
-            state.of_threads += await self.forget_thread(learned.tenant, citation.thread_id)
+        except ThreadNotFound as missing:
+            if missing.deleted:
+                state.of_threads += await self.forget_thread(thread.tenant, thread.thread_id)
+            else:
+                state.unknown += 1
+        except HeddleError as error:
+            if error.status is not StatusCode.PERMISSION_DENIED:
+                raise
+            # One creator who may not look any more must not keep the round from the threads of the others.
+            state.unknown += 1
 
-    async def _creator(self, state: _Round, learned: Learned) -> Creator | None:
+    async def _creator(self, state: _Round, thread: _Thread) -> Creator | None:
         """In whose name to ask; None where the campaign is gone, with all that it knew."""
-        key = (learned.tenant, learned.campaign_id)
+        key = (thread.tenant, thread.campaign_id)
         if key not in state.creators:
             campaign = await self._store.campaign(*key)
             state.creators[key] = campaign.creator if campaign is not None else None
         return state.creators[key]
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[place : place + _SIDE_BY_SIDE] for place in range(0, len(items), _SIDE_BY_SIDE))
+
+
+def _cited(learned: Learned) -> _Thread:
+    citation = learned.citation
+    assert citation is not None, "only what cites a thread is asked for"
+    after = max(0, citation.first_sequence - 1)
+    return _Thread(learned.tenant, learned.campaign_id, citation.thread_id, citation.run_id, after)
 
 
 def _place(learned: Learned) -> Place:

@@ -7,7 +7,7 @@ answer. Give what else it takes with `functools.partial`.
 from dataclasses import replace
 from typing import NoReturn
 
-from heddle_campaign.facade.ports import Change, Standing
+from heddle_campaign.facade.ports.decisions import Change, Standing
 from heddle_campaign.facade.scheduling import changed, new_cycle, schedule_of, written
 from heddle_campaign.rules import due
 from heddle_campaign.rules.budget import Exhausted, exhausted

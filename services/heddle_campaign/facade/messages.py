@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from heddle_campaign.facade.calling import Caller, Calling
-from heddle_campaign.facade.ports import CampaignStore, MemoryStore
+from heddle_campaign.facade.ports.campaigns import CampaignStore
+from heddle_campaign.facade.ports.memories import MemoryStore
 from heddle_campaign.facade.remembering import facts_of, learn_from_thread
-from heddle_campaign.rules.extraction import cut, message_id, noted
+from heddle_campaign.rules.extraction import cut, message_id, noted, turn_type
 from heddle_campaign.rules.learned import Citation, Learned, PeerMessage, PeerMessageKind
 from heddle_campaign.rules.memories import MemoryKind
 from heddle_client.values import AssetReference
-from heddle_core.errors import CampaignNotFound, invalid
+from heddle_core.companion_errors import CampaignNotFound
+from heddle_core.errors import invalid
 from heddle_core.ids import TenantId
 
 
@@ -72,6 +74,7 @@ class Messages:
             tags=wording.tags,
             now=await self.store.now(),
             run_id=origin.run_id,
+            about=turn_type(caller.cycle, caller.turn),
         )
         if not origin.dry_run:
             citation = await _place_of_call(caller)
@@ -106,6 +109,7 @@ class Messages:
             await self.store.now(),
             letter.receiver_role,
             letter.asset,
+            caller.run.thread_id,
         )
         if not origin.dry_run:
             await self.memories.tell(message)

@@ -6,16 +6,28 @@ from datetime import timedelta
 
 from heddle_campaign.facade.lifecycle import exhaustion
 from heddle_campaign.facade.messages import messages_for
-from heddle_campaign.facade.ports import Past, Prepare
+from heddle_campaign.facade.ports.listing import Past
+from heddle_campaign.facade.ports.runs import Prepare
 from heddle_campaign.facade.scheduling import schedule_of
 from heddle_campaign.rules import prompts
 from heddle_campaign.rules.budget import Share, left_for_cycle, split
 from heddle_campaign.rules.campaigns import Campaign, CampaignAgent
-from heddle_campaign.rules.cycle_keys import CycleOrigin, turn_request_id
+from heddle_campaign.rules.cycle_keys import CycleOrigin, turn_request_id, turn_thread_id
 from heddle_campaign.rules.cycles import Cycle, CycleTurn, MemoryUse, SkipReason
+from heddle_campaign.rules.extraction import cut, turn_type
 from heddle_campaign.rules.learned import Learned, PeerMessage
-from heddle_campaign.rules.memories import Wanted, rank, terms
-from heddle_campaign.rules.rotation import MOST_AGENTS, Candidate, choose_agents, next_target
+from heddle_campaign.rules.memories import Wanted, rank
+from heddle_campaign.rules.rotation import (
+    MOST_AGENTS,
+    Candidate,
+    RotationTarget,
+    choose_agents,
+    next_target,
+    nobody,
+    refusal,
+    workable,
+)
+from heddle_campaign.rules.words import terms
 from heddle_campaign.rules.zones import DAY, local_at
 from heddle_client.values import UNBOUNDED, Bounds, Cause, NewTurn, Note, Text
 from heddle_core.clock import Micros
@@ -38,6 +50,15 @@ class Lore:
     """Ended cycles."""
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Why a cycle is left out."""
+
+    reason: SkipReason
+    note: str
+    """For people."""
+
+
 def look_back(campaign: Campaign, now: Micros) -> tuple[Micros, Micros]:
     """Since when turns are counted for the rotation, and cost for daily budgets: today began then in the zone."""
     zone = schedule_of(campaign).time_zone
@@ -46,26 +67,21 @@ def look_back(campaign: Campaign, now: Micros) -> tuple[Micros, Micros]:
     return Micros(since), Micros(now - local_at(zone, now) % DAY)
 
 
-def plan(campaign: Campaign, cycle: Cycle, past: Past) -> Cycle | SkipReason:
+def plan(campaign: Campaign, cycle: Cycle, past: Past) -> Cycle | LeftOut:
     """The cycle with its target, its budget and its turns, none of them prepared; or why it is left out."""
-    if exhaustion(campaign) is not None:
-        return SkipReason.EXHAUSTED
+    used_up = exhaustion(campaign)
+    if used_up is not None:
+        return LeftOut(SkipReason.EXHAUSTED, f"{used_up.value} is used up")
     if not _within_dates(campaign, cycle):
-        return SkipReason.OUTSIDE_DATES
+        return LeftOut(SkipReason.OUTSIDE_DATES, "its time lies outside the campaign's dates")
     slice_ = _slice(campaign, past)
     if slice_ == 0:
-        return SkipReason.EXHAUSTED
-    choice = next_target(campaign.settings.rotation.targets, past.worked_on)
-    target = choice.target if choice is not None else None
+        return LeftOut(SkipReason.EXHAUSTED, "the cycles at work may use all that is left of the budget")
     candidates = [_candidate(each, past.spent) for each in campaign.settings.agents]
-    if cycle.roles:
-        # Whoever was named is asked whatever its weight and the target are.
-        named = {each.role: each for each in candidates if not each.disabled and each.budget_left != 0}
-        roles = tuple(each for each in cycle.roles if each in named)[:MOST_AGENTS]
-    else:
-        roles = choose_agents(candidates, past.asked, target, campaign.settings.max_agents_per_cycle)
-    if not roles:
-        return SkipReason.NO_AGENT
+    choice = _choice(campaign, cycle, past, candidates)
+    if isinstance(choice, LeftOut):
+        return choice
+    target, roles = choice
     agents = {each.role: each for each in campaign.settings.agents}
     left = {each.role: each.budget_left for each in candidates}
     slices = split(slice_, [Share(role, agents[role].weight, left[role]) for role in roles])
@@ -92,10 +108,13 @@ def prepared_turn(
     left = None if turn.budget is None else MicroUsd(turn.budget - turn.usage.cost)
     if left is not None and left <= 0:
         return None
-    wanted = Wanted(cycle.platform, words=terms(turn.objective, cycle.topic, campaign.settings.brief))
+    words = terms(turn.objective, cycle.topic, campaign.settings.brief)
+    wanted = Wanted(cycle.platform, turn_type(cycle, turn), words)
     by_id = {each.memory.memory_id: each for each in lore.memories}
     ranked = rank((each.memory for each in lore.memories), wanted, now)
+    thread_id = turn_thread_id(cycle.cycle_id, turn.role, turn.attempt)
     asked = NewTurn(
+        thread_id=thread_id,
         request_id=turn_request_id(cycle.cycle_id, turn.role, turn.attempt),
         content=(Text(prompts.task(campaign.settings, cycle, turn)),),
         agent_id=turn.agent_id,
@@ -107,7 +126,33 @@ def prepared_turn(
         cause_id=cycle.cycle_id,
     )
     uses = tuple(MemoryUse(each.memory.memory_id, each.score, each.explanation) for each in ranked)
-    return replace(turn, prepared=prepare(asked), memories=uses)
+    return replace(turn, prepared=prepare(asked), new_thread=thread_id, memories=uses)
+
+
+def _choice(
+    campaign: Campaign, cycle: Cycle, past: Past, candidates: Sequence[Candidate]
+) -> tuple[RotationTarget | None, tuple[str, ...]] | LeftOut:
+    """What is worked on and who is asked, or why nobody can be."""
+    targets = campaign.settings.rotation.targets
+    if cycle.roles:
+        # Whoever was named is asked whatever its weight and the target are.
+        named = {each.role: replace(each, weight=max(1, each.weight)) for each in candidates}
+        able = tuple(each for each in cycle.roles if each in named and not refusal(named[each]))[:MOST_AGENTS]
+        if not able:
+            refused = (f"{each} ({refusal(named[each]) if each in named else 'is gone'})" for each in cycle.roles)
+            return LeftOut(SkipReason.NO_AGENT, _note(", ".join(refused)))
+        chosen = next_target(targets, past.worked_on)
+        return (chosen.target if chosen is not None else None), able
+    chosen = next_target(workable(targets, candidates), past.worked_on)
+    target = chosen.target if chosen is not None else None
+    roles = choose_agents(candidates, past.asked, target, campaign.settings.max_agents_per_cycle)
+    if not roles or (targets and target is None):
+        return LeftOut(SkipReason.NO_AGENT, _note(nobody(targets, candidates)))
+    return target, roles
+
+
+def _note(why: str) -> str:
+    return cut(f"nobody can be asked: {why}")
 
 
 def _within_dates(campaign: Campaign, cycle: Cycle) -> bool:
@@ -143,10 +188,11 @@ def _version(campaign: Campaign, turn: CycleTurn) -> int:
 def _notes(
     campaign: Campaign, cycle: Cycle, turn: CycleTurn, memories: Sequence[Learned], lore: Lore, now: Micros
 ) -> tuple[Note, ...]:
+    zone = schedule_of(campaign).time_zone
     found = [
-        prompts.evidence_note(cycle.evidence) if cycle.evidence is not None else None,
-        prompts.goals_note(campaign.settings.goals, schedule_of(campaign).time_zone),
-        prompts.week_note(lore.recent, now),
+        prompts.evidence_note(cycle.evidence, zone) if cycle.evidence is not None else None,
+        prompts.goals_note(campaign.settings.goals, zone),
+        prompts.week_note(lore.recent, campaign.reports, now),
         *(prompts.memory_note(each) for each in memories),
         *prompts.message_notes(messages_for(lore.messages, turn.role)),
     ]

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from heddle_campaign.facade.lifecycle import with_start
-from heddle_campaign.facade.ports import CampaignStore, CyclePage, ListCampaigns, ListCycles, ListMemories, MemoryStore
+from heddle_campaign.facade.ports.campaigns import CampaignStore
+from heddle_campaign.facade.ports.listing import CyclePage, ListCampaigns, ListCycles, ListMemories
+from heddle_campaign.facade.ports.memories import MemoryStore
 from heddle_campaign.rules import due
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycles import Cycle
@@ -16,17 +18,15 @@ from heddle_campaign.rules.records import Counters
 from heddle_campaign.rules.schedule import Schedule
 from heddle_campaign.rules.times import ScheduledTime, preview
 from heddle_campaign.rules.validation import MINIMUM_DISTANCE, check
-from heddle_core.changes import Changes
+from heddle_core.changes import Changes, Leaving, rung
 from heddle_core.clock import Micros
-from heddle_core.errors import CampaignNotFound, CycleNotFound, Draining, invalid
+from heddle_core.companion_errors import CampaignNotFound, CycleNotFound
+from heddle_core.errors import Draining, invalid
 
 RECENT = 20
 """Ended cycles in a frame of WatchCampaign."""
 MOST_MESSAGES = 50
 MESSAGES_SINCE = timedelta(days=1)
-
-_LOOK_EVERY = 1.0
-"""Seconds after which a watcher looks by itself: another process may have written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class Reading:
     memories: MemoryStore
     changes: Changes
     minimum_distance: timedelta = MINIMUM_DISTANCE
+    look_every: timedelta = timedelta(seconds=10)
+    """After this a watcher looks by itself: of what another process wrote, the doorbell may be lost."""
 
     async def get(self, tenant: str, campaign_id: str) -> Shown:
         """A campaign. Raises CampaignNotFound."""
@@ -119,12 +121,12 @@ class Reading:
         check(begun, now, self.minimum_distance)
         return await self._foretold(begun, start, most)
 
-    async def watch(self, tenant: str, campaign_id: str, going: asyncio.Event) -> AsyncGenerator[Frame]:
+    async def watch(self, tenant: str, campaign_id: str, leaving: Leaving) -> AsyncGenerator[Frame]:
         """A campaign now, and again at every change, until it is deleted. Raises CampaignNotFound, Draining."""
         last = await self._frame(tenant, campaign_id)
         if last is None:
             raise CampaignNotFound(campaign_id)
-        with self.changes.bell(tenant, campaign_id) as bell:
+        with self.changes.bell(tenant, campaign_id) as bell, leaving.ringing(bell):
             yield last
             while True:
                 bell.clear()
@@ -134,9 +136,9 @@ class Reading:
                 if frame != last:
                     yield frame
                 last = frame
-                if going.is_set():
+                if leaving.started.is_set():
                     raise Draining()
-                await _rung(bell, _LOOK_EVERY)
+                await rung(bell, self.look_every.total_seconds())
 
     async def _frame(self, tenant: str, campaign_id: str) -> Frame | None:
         campaign = await self.store.campaign(tenant, campaign_id)
@@ -170,11 +172,3 @@ class Reading:
 def _counters(campaign: Campaign, now: Micros) -> Counters:
     schedule, state = campaign.settings.schedule, campaign.schedule_state
     return state.counters if schedule is None else due.counted(schedule, state, now)
-
-
-async def _rung(bell: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await bell.wait()
-    except TimeoutError:
-        pass

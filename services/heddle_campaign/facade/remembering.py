@@ -7,13 +7,15 @@ thread goes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from heddle_campaign.facade.ports import MemoryStore, Runs, RunsOf
+from heddle_campaign.facade.ports.memories import MemoryStore
+from heddle_campaign.facade.ports.runs import Runs, RunsOf
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycles import Cycle, CycleTurn
 from heddle_campaign.rules.extraction import memories_of
 from heddle_campaign.rules.learned import Citation, Learned
 from heddle_client.values import RunFact, RunView
-from heddle_core.errors import CursorTooOld, IllegalTransition, RunNotFound, ThreadNotFound
+from heddle_core.errors import IllegalTransition
+from heddle_core.runtime_errors import CursorTooOld, RunNotFound, ThreadNotFound
 
 _PAGE = 500
 _MOST_PAGES = 40

@@ -11,7 +11,8 @@ from datetime import timedelta
 from functools import partial
 
 from heddle_campaign.facade.cycle_work import CycleWork
-from heddle_campaign.facade.ports import CampaignStore, RunsOf
+from heddle_campaign.facade.ports.campaigns import CampaignStore
+from heddle_campaign.facade.ports.runs import RunsOf
 from heddle_campaign.facade.settling import settle
 from heddle_campaign.rules.cycles import Cycle, CycleTurn
 from heddle_campaign.rules.queue import Bounds

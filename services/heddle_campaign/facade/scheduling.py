@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from heddle_campaign.facade.ports import Change, Standing
+from heddle_campaign.facade.ports.decisions import Change, Standing
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycle_keys import CycleKey
 from heddle_campaign.rules.cycles import Cycle, SkipReason
-from heddle_campaign.rules.due import Decision
+from heddle_campaign.rules.due import Decision, over
 from heddle_campaign.rules.records import Outcome, RangeRecord, Record, SlotRecord
 from heddle_campaign.rules.schedule import Schedule
 from heddle_campaign.rules.states import CampaignState, CampaignTransition, CycleState, advance_campaign
@@ -53,8 +53,9 @@ def completed_if_over(standing: Standing, change: Change) -> Change:
     campaign = change.campaign
     waits = any(each.state is CycleState.DUE for each in change.cycles)
     is_open = standing.load.running + standing.load.waiting > 0
-    over = campaign.settings.schedule is not None and campaign.schedule_state.ended
-    if campaign.state is not CampaignState.ACTIVE or not over or is_open or waits:
+    schedule = campaign.settings.schedule
+    is_over = schedule is not None and over(schedule, campaign.schedule_state)
+    if campaign.state is not CampaignState.ACTIVE or not is_over or is_open or waits:
         return change
     state = advance_campaign(campaign.state, CampaignTransition.COMPLETE)
     return replace(change, campaign=changed(campaign, standing.now, state=state, next_due=None))

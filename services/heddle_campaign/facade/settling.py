@@ -1,7 +1,7 @@
 """What an ACTIVE campaign's schedule does now: the decision that the claim round asks for each that is due. Pure."""
 
 from heddle_campaign.facade.lifecycle import exhaustion, halt
-from heddle_campaign.facade.ports import Change, Standing
+from heddle_campaign.facade.ports.decisions import Change, Standing
 from heddle_campaign.facade.scheduling import changed, written
 from heddle_campaign.rules import due
 from heddle_campaign.rules.states import CampaignState

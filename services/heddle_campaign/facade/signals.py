@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from heddle_campaign.facade import firing
 from heddle_campaign.facade.campaigns import Ring
 from heddle_campaign.facade.lessons import Lessons
-from heddle_campaign.facade.ports import Asked, CampaignStore, Change, Standing
+from heddle_campaign.facade.ports.campaigns import CampaignStore
+from heddle_campaign.facade.ports.decisions import Asked, Change, Standing
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycles import Signal
 from heddle_campaign.rules.settings_checks import kind_problem
 from heddle_campaign.rules.triggers import SignalOutcome
 from heddle_campaign.rules.validation import EARLIEST, LATEST
-from heddle_core.errors import CampaignNotFound, InvalidField
+from heddle_core.companion_errors import CampaignNotFound
+from heddle_core.errors import InvalidField
 from heddle_core.faults import Violation
 from heddle_core.ids import TenantId
 from heddle_core.json_text import problem_of

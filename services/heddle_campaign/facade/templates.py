@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from heddle_campaign.rules.campaigns import CampaignAgent, CampaignSettings, Goal, Rotation
 from heddle_campaign.rules.recurrence import Cron, Recurrence
@@ -30,8 +31,8 @@ def _agent(role: str, objective: str, *, signal_kinds: tuple[str, ...] = (), wei
     return CampaignAgent(role, role, objective=objective, weight=weight, signal_kinds=signal_kinds, disabled=True)
 
 
-def _schedule(*recurrences: Recurrence, overlap: OverlapPolicy = OverlapPolicy.SKIP) -> Schedule:
-    return Schedule(TenantId(""), "", 0, recurrences, START_UNSAID, overlap=overlap, jitter=timedelta(minutes=5))
+def _schedule(*recurrences: Recurrence, **fields: Any) -> Schedule:
+    return Schedule(TenantId(""), "", 0, recurrences, START_UNSAID, jitter=timedelta(minutes=5), **fields)
 
 
 TEMPLATES: tuple[Template, ...] = (
@@ -65,12 +66,17 @@ TEMPLATES: tuple[Template, ...] = (
     ),
     Template(
         "weekly-report",
-        "One agent sums up the week every Monday morning; a week that was missed is made up for.",
+        "One agent sums up the week every Monday morning; a report that is missed then is written up to 6 days later.",
         CampaignSettings(
             title="Weekly report",
             brief="Sum up what happened since the last report: facts first, then what follows from them, on one page.",
             agents=(_agent("reporter", "Write the report."),),
-            schedule=_schedule(Cron("0 8 * * MON"), overlap=OverlapPolicy.BUFFER_ONE),
+            schedule=_schedule(
+                Cron("0 8 * * MON"),
+                overlap=OverlapPolicy.BUFFER_ONE,
+                # Almost until the next report, which covers what this one would have.
+                catch_up_window=timedelta(days=6),
+            ),
             max_agents_per_cycle=1,
         ),
     ),

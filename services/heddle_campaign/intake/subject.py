@@ -5,12 +5,16 @@ made of is put aside: it is told in the log, is not delivered again, and can be 
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from heddle_bus import subjects
 from heddle_bus.queue import Delivery, Queue, QueueSettings
+from heddle_campaign.facade.signals import SignalMatch
 from heddle_campaign.intake.reporting import Report, received
 from heddle_campaign.rules.cycles import Signal
+from heddle_campaign.rules.triggers import SignalOutcome
 from heddle_client.transience import is_passing
 from heddle_core.errors import DeadlinePassed
 from heddle_core.faults import HeddleError
@@ -19,6 +23,9 @@ from heddle_core.log_lines import LogLines
 
 MOST_ATTEMPTS = 5
 """Of a message on which this service itself failed; after these it is put aside."""
+
+MOST_OFFERS = 12
+"""Of a message that a campaign had no room for: over 5 minutes, in which the cycle that waits may begin."""
 
 _REPORTED_WITHIN = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(minutes=1)
@@ -43,11 +50,11 @@ async def take_signals(queue: Queue, report: Report) -> None:
 
 
 async def take(queue: Queue, delivery: Delivery, report: Report) -> None:
-    """Report one signal and settle it: done, given back while the store is in trouble, or put aside."""
+    """Report one signal and settle it: done, given back while the store is in trouble or no room, or put aside."""
     place = {"subject": delivery.message.subject, "sequence": delivery.message.position.sequence}
     try:
         tenant, signal = _signal(delivery)
-        await _reported(report, tenant, signal)
+        matches = await _reported(report, tenant, signal)
     except HeddleError as error:
         if is_passing(error):
             _log.warning("a signal waits", **place, reason=error.reason, problem=str(error))
@@ -62,7 +69,20 @@ async def take(queue: Queue, delivery: Delivery, report: Report) -> None:
         else:
             await queue.put_aside(delivery, "the campaign service failed on it, see its log")
     else:
-        await queue.done(delivery)
+        if any(each.outcome is SignalOutcome.NO_ROOM for each in matches):
+            await _offered_again(queue, delivery, place)
+        else:
+            await queue.done(delivery)
+
+
+async def _offered_again(queue: Queue, delivery: Delivery, place: dict[str, Any]) -> None:
+    """Have a signal come again that found no room; whoever has answered it knows its dedupe key."""
+    if delivery.attempt < MOST_OFFERS:
+        _log.info("a signal waits", **place, reason="NO_ROOM")
+        await queue.give_back(delivery, _pause(delivery))
+    else:
+        _log.warning("a signal was put aside", **place, reason="NO_ROOM")
+        await queue.put_aside(delivery, "no room: a campaign that it concerns has had a cycle waiting all the time")
 
 
 def _signal(delivery: Delivery) -> tuple[TenantId, Signal]:
@@ -75,10 +95,10 @@ def _signal(delivery: Delivery) -> tuple[TenantId, Signal]:
     return TenantId(tenant), received(kind, message.payload, dedupe_key=key, at=delivery.stored, source="NATS")
 
 
-async def _reported(report: Report, tenant: TenantId, signal: Signal) -> None:
+async def _reported(report: Report, tenant: TenantId, signal: Signal) -> Sequence[SignalMatch]:
     try:
         async with asyncio.timeout(_REPORTED_WITHIN.total_seconds()):
-            await report(tenant, signal)
+            return await report(tenant, signal)
     except TimeoutError:
         raise DeadlinePassed("the report of a signal") from None
 

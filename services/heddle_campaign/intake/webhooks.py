@@ -17,6 +17,7 @@ import h11
 from heddle_campaign.facade.signals import LARGEST_PAYLOAD, SignalMatch
 from heddle_campaign.intake.reporting import Report, received
 from heddle_campaign.intake.signatures import ID_KEY, Signatures
+from heddle_campaign.rules.triggers import SignalOutcome
 from heddle_client.transience import is_passing
 from heddle_core.clock import Clock
 from heddle_core.errors import CannotServe
@@ -30,6 +31,8 @@ PATIENCE = timedelta(seconds=10)
 MOST_CONNECTIONS = 256
 
 _ANSWERED_WITHIN = timedelta(seconds=30)
+_NO_ROOM_FOR = "60"
+"""Seconds after which a signal that found no room may be sent again."""
 _READ = 64 * 1024
 _MOST_DISCARDED = 1024 * 1024
 _PATH = re.compile(r"/v1/signals/([A-Za-z0-9_-]{1,64})/([a-z0-9_]{1,64})")
@@ -91,7 +94,7 @@ class Webhooks:
                     each.cancel()
 
     async def answer(self, posted: Posted) -> Reply:
-        """What a request is answered; the signal is on record when that is 200."""
+        """What a request is answered; all that the signal should start is on record when that is 200."""
         asked = _PATH.fullmatch(posted.path.partition("?")[0])
         if asked is None or asked[1] in RESERVED_TENANTS:
             return _refused(404, "NOT_FOUND", "post to /v1/signals/TENANT/KIND, the kind in a-z, 0-9 and _")
@@ -110,6 +113,9 @@ class Webhooks:
             return _failed(error)
         except TimeoutError:
             return _refused(503, "DEADLINE_PASSED", "send it again", ("retry-after", "5"))
+        if any(each.outcome is SignalOutcome.NO_ROOM for each in matches):
+            # Senders send again what was not taken, under the same id, which is the dedupe key.
+            return Reply(503, {"matches": _told(matches)}, (("retry-after", _NO_ROOM_FOR),))
         return Reply(200, {"matches": _told(matches)})
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -14,7 +14,8 @@ from heddle_campaign.codec.memories import memory_message
 from heddle_campaign.codec.schedules import scheduled_time_message
 from heddle_campaign.facade.campaigns import Campaigns
 from heddle_campaign.facade.cycles import Cycles
-from heddle_campaign.facade.ports import ListCampaigns, ListCycles, ListMemories, MemoryStore
+from heddle_campaign.facade.ports.listing import ListCampaigns, ListCycles, ListMemories
+from heddle_campaign.facade.ports.memories import MemoryStore
 from heddle_campaign.facade.reading import Reading, Shown
 from heddle_campaign.facade.signals import Signals
 from heddle_campaign.facade.templates import TEMPLATES, Template
@@ -204,7 +205,7 @@ class CampaignServicer:
         self, request: pb.WatchCampaignRequest, context: Context
     ) -> AsyncGenerator[pb.WatchCampaignResponse]:
         """A campaign, whenever it changes."""
-        watched = self.reading.watch(_tenant(), request.campaign_id, self.drain.started)
+        watched = self.reading.watch(_tenant(), request.campaign_id, self.drain)
         async with aclosing(watched) as frames:
             async for frame in frames:
                 yield frame_message(frame)

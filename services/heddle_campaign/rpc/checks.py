@@ -17,18 +17,23 @@ from heddle_core.errors import InvalidField
 from heddle_core.faults import Violation
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_SOME_DATE = "2000-01-01"
 _MOST_DOLLARS = 1_000_000_000
 
 
 def wish_of(message: campaign_pb2.Campaign, fields: Sequence[str] = SETTINGS) -> Wish:
-    """The settings in a message, of which `fields` are meant; the others are left alone. Raises InvalidField."""
+    """The settings in a message, of which `fields` are meant; the others are left alone.
+
+    What no value can say is among its faults, and has something harmless in its place, so that whoever checks the
+    values tells all that is wrong at once.
+    """
     meant = campaign_pb2.Campaign()
     meant.CopyFrom(message)
     for name in SETTINGS:
         if name not in fields:
             meant.ClearField(name)
-    _refuse(_of_campaign(meant))
-    return Wish(settings_value(meant), fields)
+    faults = tuple(_of_campaign(meant))
+    return Wish(settings_value(_without_faults(meant) if faults else meant), fields, faults)
 
 
 def fields_set(message: campaign_pb2.Campaign) -> tuple[str, ...]:
@@ -84,6 +89,26 @@ def _of_money(amount: Money, path: str) -> Iterator[Violation]:
         yield Violation(f"{path}.currency_code", "USD: budgets are counted in US dollars")
     if not 0 <= amount.units <= _MOST_DOLLARS or amount.nanos < 0:
         yield Violation(f"{path}.units", f"0 to {_MOST_DOLLARS:,}; leave the budget out for no bound")
+
+
+def _without_faults(message: campaign_pb2.Campaign) -> campaign_pb2.Campaign:
+    """The same with something harmless where `_of_campaign` finds a fault; no place in a list moves."""
+    for agent in message.agents:
+        if any(_of_money(agent.daily_budget, "")):
+            agent.ClearField("daily_budget")
+    if any(_of_money(message.budget, "")):
+        message.ClearField("budget")
+    for trigger in message.triggers:
+        if trigger.WhichOneof("condition") is None:
+            trigger.viral_post.SetInParent()
+    dates = [each if _is_date(each) else _SOME_DATE for each in message.schedule.excluded_dates]
+    if dates:
+        message.schedule.excluded_dates[:] = dates
+    for stretch in message.schedule.excluded_ranges:
+        if any(_of_range(stretch, "")):
+            stretch.start_time.FromJsonString(f"{_SOME_DATE}T00:00:00Z")
+            stretch.end_time.FromJsonString(f"{_SOME_DATE}T01:00:00Z")
+    return message
 
 
 def _is_date(text: str) -> bool:

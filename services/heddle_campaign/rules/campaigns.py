@@ -8,6 +8,7 @@ from enum import IntEnum
 from heddle_campaign.rules.budget import Quota
 from heddle_campaign.rules.due import ScheduleState
 from heddle_campaign.rules.failures import FailurePolicy
+from heddle_campaign.rules.reports import Reports
 from heddle_campaign.rules.rotation import LOOK_BACK, MOST_AGENTS, RotationTarget
 from heddle_campaign.rules.schedule import Schedule
 from heddle_campaign.rules.states import CampaignState
@@ -119,6 +120,7 @@ class Campaign:
     usage: Usage = NOTHING
     """Of ended cycles."""
     produced: Quota = Quota()
+    reports: Reports = Reports()
     last_cycle_time: Micros | None = None
     create_time: Micros = Micros(0)
     update_time: Micros = Micros(0)

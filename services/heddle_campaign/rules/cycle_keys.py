@@ -43,6 +43,12 @@ def turn_request_id(cycle: str, role: str, attempt: int) -> RequestId:
     return RequestId(str(uuid5(NAMESPACE, _joined((cycle, role, str(attempt))))))
 
 
+def turn_thread_id(cycle: str, role: str, attempt: int) -> str:
+    """The id of the thread that an attempt of a turn gets: whoever makes it again finds it."""
+    # A role has no slash, so no turn's own request is called so.
+    return f"thr_{uuid5(NAMESPACE, _joined((cycle, f'{role}/thread', str(attempt)))).hex}"
+
+
 def _joined(parts: tuple[str, ...]) -> str:
     # With their lengths, so that no two lists of parts read the same.
     return "".join(f"{len(part)}:{part}" for part in parts)

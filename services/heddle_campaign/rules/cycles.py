@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from heddle_campaign.rules.campaigns import CampaignSettings
 from heddle_campaign.rules.cycle_keys import CycleKey, cycle_id
 from heddle_campaign.rules.states import CycleState, TurnState
 from heddle_core.clock import Micros
@@ -44,9 +45,11 @@ class CycleFailure:
     """Why a turn of a cycle failed."""
 
     reason: str
-    """Name of the contract's ErrorReason without its prefix, as `MODEL_UNAVAILABLE`."""
+    """In capitals: of a failed run its FailureReason, as `STEP_LIMIT`, else the ErrorReason, as `AGENT_NOT_FOUND`."""
     message: str
     retryable: bool
+    of_run: bool = False
+    """Whether a run has failed; else none could be started or followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class CycleTurn:
     """Raised only after a retryable failure was read; an unknown outcome uses the same again (SEMANTICS 38)."""
     prepared: bytes = b""
     """The StartTurn request of this attempt, kept before it is sent, so that it is sent again unchanged."""
+    new_thread: str = ""
+    """Id of the thread that is made for this attempt before its request is sent. Empty: the request makes its own."""
     thread_id: str = ""
     run_id: str = ""
     request_sequence: int = 0
@@ -84,6 +89,8 @@ class Cycle:
     priority: int = 0
     state: CycleState = CycleState.DUE
     skip_reason: SkipReason = SkipReason.NONE
+    skip_note: str = ""
+    """What led to it, for people."""
     roles: tuple[str, ...] = ()
     """Whom to ask. Empty: whoever the campaign chooses."""
     note: str = ""
@@ -103,6 +110,8 @@ class Cycle:
     stop: bool = False
     """Whether it is to be cancelled: its runs are stopped first."""
     stop_note: str = ""
+    settings: CampaignSettings | None = None
+    """Its campaign's when it was planned, with which it goes on; let go of when it ends. None: not planned yet."""
     owner: str = ""
     """Worker that looks at it."""
     look_at: Micros = Micros(0)

@@ -21,7 +21,8 @@ _REPEATED = {
 
 def describe(schedule: Schedule) -> str:
     """The schedule in a sentence, as `At 09:00, in Europe/Berlin, until 2026-12-31T00:00:00+01:00; ...`."""
-    parts = ["; and ".join(_told(schedule, each) for each in schedule.recurrences), f"in {schedule.time_zone}"]
+    named = "; and ".join(_told(schedule, each) for each in schedule.recurrences)
+    parts = [named or "Only TriggerCampaign and signals start cycles", f"in {schedule.time_zone}"]
     if schedule.end is not None:
         parts.append(f"until {local_text(schedule.time_zone, schedule.end)}")
     if schedule.max_cycles:

@@ -18,6 +18,10 @@ from heddle_core.clock import Micros
 MOST_SLOTS = 100
 """Most times that one decision settles one by one; the rest is due at once, for the next decision."""
 
+IN_TIME = timedelta(minutes=1)
+"""What a tick may be late by itself, as when a replica that died is taken over from: nothing is missed for less,
+however short the catch-up window is. Two times are as far apart at least, so that it makes up for one time at most."""
+
 IDLE = Load()
 
 _OUTCOMES = {
@@ -61,9 +65,10 @@ def activate(schedule: Schedule, now: Micros, counters: Counters = NONE) -> Deci
 def due(schedule: Schedule, state: ScheduleState, now: Micros, load: Load = IDLE, most: int = MOST_SLOTS) -> Decision:
     """What to fire, skip and record now.
 
-    Times that are late by more than the catch-up window (reckoned from the end of their jitter) are missed, as one
-    range. The others are settled in order by the overlap policy, each with a record. What is due after the last cycle
-    of `max_cycles` is dropped. While the campaign is paused nothing is decided: `resume` accounts for it at once.
+    Times that are late by more than the catch-up window, but at least `IN_TIME` (reckoned from the end of their
+    jitter), are missed, as one range. The others are settled in order by the overlap policy, each with a record. What
+    is due after the last cycle of `max_cycles` is dropped. While the campaign is paused nothing is decided: `resume`
+    accounts for it at once.
 
     Args:
         schedule: the schedule, in the version that `state` belongs to.
@@ -168,8 +173,14 @@ class _Batch:
 
 
 def limit_reached(schedule: Schedule, counters: Counters) -> bool:
-    """Whether as many times have fired as the schedule allows."""
-    return 0 < schedule.max_cycles <= counters.fired
+    """Whether as many times have fired as the schedule allows; of one that names no times, as many cycles beside it."""
+    begun = counters.fired if schedule.recurrences else counters.fired + counters.unscheduled
+    return 0 < schedule.max_cycles <= begun
+
+
+def over(schedule: Schedule, state: ScheduleState) -> bool:
+    """Whether nothing will ever be due again; of a schedule that names no times, whether it takes no cycle any more."""
+    return state.ended or (not schedule.recurrences and limit_reached(schedule, state.counters))
 
 
 def _settled(schedule: Schedule, state: ScheduleState, now: Micros, records: list[Record]) -> ScheduleState:
@@ -194,7 +205,12 @@ def _pass(
 
 
 def _next(schedule: Schedule, state: ScheduleState, records: list[Record]) -> Decision:
-    at = None if limit_reached(schedule, state.counters) else first_from(schedule, state.cursor)
+    if limit_reached(schedule, state.counters):
+        return Decision(replace(state, ended=True), tuple(records))
+    if not schedule.recurrences:
+        ended = schedule.end is not None and schedule.end <= state.cursor
+        return Decision(replace(state, ended=ended), tuple(records), None if ended else schedule.end)
+    at = first_from(schedule, state.cursor)
     if at is None:
         return Decision(replace(state, ended=True), tuple(records))
     return Decision(state, tuple(records), due_time(schedule, at))
@@ -202,4 +218,5 @@ def _next(schedule: Schedule, state: ScheduleState, records: list[Record]) -> De
 
 def _too_late(schedule: Schedule, now: Micros) -> Micros:
     """The first scheduled time that may still begin now."""
-    return Micros(now - (schedule.catch_up_window + schedule.jitter) // timedelta(microseconds=1))
+    window = max(schedule.catch_up_window, IN_TIME)
+    return Micros(now - (window + schedule.jitter) // timedelta(microseconds=1))

@@ -14,6 +14,8 @@ from uuid import UUID, uuid5
 from heddle_campaign.rules.cycles import Cycle, CycleTurn
 from heddle_campaign.rules.learned import Citation, Learned
 from heddle_campaign.rules.memories import Memory, MemoryKind
+from heddle_campaign.rules.produced import made_by
+from heddle_campaign.rules.words import content_type
 from heddle_client.values import AssetReference, Json, RunState, RunView, Text
 from heddle_core.clock import Micros
 from heddle_core.ids import TenantId
@@ -73,6 +75,7 @@ def memories_of(
         cut(_outcome(cycle, turn, run)),
         run.end_time,
         platform=cycle.platform,
+        content_type=_type_made(run) or turn_type(cycle, turn),
         tags=_tags((turn.role, cycle.topic, run.state.name.lower())),
         importance=_IMPORTANCE[run.state],
         confidence=_OUTCOME_CONFIDENCE,
@@ -86,6 +89,7 @@ def memories_of(
                 cut(decided.text),
                 run.end_time,
                 platform=decided.platform or cycle.platform,
+                content_type=turn_type(cycle, turn),
                 tags=_tags((turn.role, *decided.tags)),
                 importance=_DECISION_IMPORTANCE,
                 confidence=decided.confidence,
@@ -94,10 +98,24 @@ def memories_of(
     return tuple(Learned(tenant, campaign_id, each, citation) for each in made)
 
 
+def turn_type(cycle: Cycle, turn: CycleTurn) -> str:
+    """The kind of content that a turn is to make, by its role, its objective or its topic. Empty: it is not known."""
+    return content_type(turn.role.replace("_", " "), turn.objective, cycle.topic)
+
+
 def noted(
-    kind: MemoryKind, text: str, *, key: str, role: str, platform: str, tags: Iterable[str], now: Micros, run_id: str
+    kind: MemoryKind,
+    text: str,
+    *,
+    key: str,
+    role: str,
+    platform: str,
+    tags: Iterable[str],
+    now: Micros,
+    run_id: str,
+    about: str = "",
 ) -> Memory:
-    """What an agent notes with a tool while it works; `key` is that of the call."""
+    """What an agent notes with a tool while it works; `key` is that of the call, `about` the turn's content type."""
     important = _DECISION_IMPORTANCE if kind is MemoryKind.DECISION else _NOTE_IMPORTANCE
     return Memory(
         memory_id(run_id, f"call:{key}"),
@@ -105,6 +123,7 @@ def noted(
         cut(text),
         now,
         platform=platform,
+        content_type=about,
         tags=_tags((role, *tags)),
         importance=important,
         confidence=_NOTED,
@@ -143,6 +162,13 @@ def plain(text: str) -> str:
 
 
 # --- the outcome -----------------------------------------------------------------------------------------
+
+
+def _type_made(run: RunView) -> str:
+    """The one kind of asset that came of a run. Empty: none, or several."""
+    made = made_by(run.parts)
+    kinds = [kind for kind, count in (("image", made.images), ("video", made.videos)) if count]
+    return kinds[0] if len(kinds) == 1 else ""
 
 
 def _outcome(cycle: Cycle, turn: CycleTurn, run: RunView) -> str:

@@ -32,6 +32,16 @@ class Learned:
     """Measures behind it, as a JSON object. Empty: none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A thread from which messages were sent."""
+
+    tenant: TenantId
+    thread_id: str
+    campaign_id: str
+    """One of those to which they belong."""
+
+
 class PeerMessageKind(IntEnum):
     """What a message between a campaign's agents is about; the numbers are the contract's."""
 
@@ -56,3 +66,5 @@ class PeerMessage:
     receiver_role: str = ""
     """Empty: all."""
     asset: AssetReference | None = None
+    thread_id: str = ""
+    """Of the run that sent it, with which it goes."""

@@ -1,12 +1,13 @@
 """Which memories a turn is given, and why: a score made of parts that can be told, and age that fades them."""
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import IntEnum
 from math import exp2
 
+from heddle_campaign.rules.words import terms
 from heddle_core.clock import Micros
 
 MOST = 8
@@ -16,6 +17,8 @@ HALF_LIFE = timedelta(days=30)
 FADED = 0.05
 """Below this worth a memory may be forgotten of itself."""
 
+_FEWEST_COMPARED = 4
+"""Memories from which on it is looked which words most of them share."""
 _PLATFORM, _SAME_KIND, _IMPORTANCE, _CONFIDENCE, _RECENCY, _PERFORMANCE, _TERMS = 8.0, 7.0, 3.0, 4.0, 3.0, 5.0, 3.0
 
 
@@ -42,7 +45,7 @@ class Memory:
     platform: str = ""
     """Empty: all."""
     content_type: str = ""
-    """As `video`. Empty: any."""
+    """As `video`, from `words.content_type`. Empty: any."""
     tags: tuple[str, ...] = ()
     importance: float = 0.5
     """0 to 1."""
@@ -61,7 +64,7 @@ class Wanted:
     platform: str = ""
     content_type: str = ""
     words: frozenset[str] = field(default_factory=frozenset[str])
-    """From `terms`: of objective, topic and brief."""
+    """From `words.terms`: of objective, topic and brief."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,12 @@ class Ranked:
 def rank(memories: Iterable[Memory], wanted: Wanted, now: Micros, most: int = MOST) -> tuple[Ranked, ...]:
     """The memories to give, best first: pinned ones before all others, then by score; ties by age, then id.
 
-    What is about another platform or type than the turn's is left out, unless it is pinned. Of those that say the same,
-    only the best is given.
+    What is about another platform than the turn's is left out, unless it is pinned. Of those that say the same, only
+    the best is given. Words that stand in most memories find none.
     """
-    fitting = [each for each in memories if each.pinned or _fits(each, wanted)]
+    all_known = tuple(memories)
+    wanted = replace(wanted, words=wanted.words - _common(all_known))
+    fitting = [each for each in all_known if each.pinned or _fits(each, wanted)]
     ranked = [_ranked(each, wanted, now) for each in fitting]
     ranked.sort(key=lambda each: (not each.memory.pinned, -each.score, -each.memory.learned, each.memory.memory_id))
     said = {each.memory.text.casefold(): each for each in reversed(ranked)}
@@ -104,15 +109,20 @@ def faded(memories: Sequence[Memory], now: Micros) -> tuple[Memory, ...]:
     return tuple(each for each in memories if not each.pinned and worth(each, now) < FADED)
 
 
-def terms(*texts: str) -> frozenset[str]:
-    """The words of some texts by which memories are found."""
-    return frozenset(each for text in texts for each in re.findall(r"\w{3,}", text.casefold()))
+def _common(memories: Sequence[Memory]) -> frozenset[str]:
+    """Words that stand in more than half of what a campaign knows: they tell none of its memories from the others."""
+    if len(memories) < _FEWEST_COMPARED:
+        return frozenset()
+    count = Counter(word for each in memories for word in _words(each))
+    return frozenset(word for word, memories_with in count.items() if memories_with * 2 > len(memories))
+
+
+def _words(memory: Memory) -> frozenset[str]:
+    return terms(memory.text, *memory.tags)
 
 
 def _fits(memory: Memory, wanted: Wanted) -> bool:
-    other_platform = memory.platform and wanted.platform and memory.platform != wanted.platform
-    other_type = memory.content_type and wanted.content_type and memory.content_type != wanted.content_type
-    return not other_platform and not other_type
+    return not memory.platform or not wanted.platform or memory.platform == wanted.platform
 
 
 def _ranked(memory: Memory, wanted: Wanted, now: Micros) -> Ranked:
@@ -134,7 +144,7 @@ def _parts(memory: Memory, wanted: Wanted, now: Micros) -> Iterator[tuple[float,
     freshness = _freshness(memory, now)
     yield _RECENCY * freshness, "recent" if freshness >= 0.75 else ""
     yield _PERFORMANCE * memory.performance, "performed well" if memory.performance >= 0.5 else ""
-    shared = sorted(terms(memory.text, *memory.tags) & wanted.words)
+    shared = sorted(_words(memory) & wanted.words)
     if shared:
         yield _TERMS * min(1.0, len(shared) / 3), f"about {', '.join(shared[:3])}"
 

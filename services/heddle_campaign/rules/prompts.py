@@ -13,6 +13,7 @@ from heddle_campaign.rules.campaigns import CampaignSettings, Goal
 from heddle_campaign.rules.cycles import Cycle, CycleTurn, Signal
 from heddle_campaign.rules.learned import Learned, PeerMessage
 from heddle_campaign.rules.produced import ASKED
+from heddle_campaign.rules.reports import Reports, told_of
 from heddle_campaign.rules.states import CycleState
 from heddle_campaign.rules.zones import local_text
 from heddle_client.values import Note
@@ -24,6 +25,9 @@ MOST_EVIDENCE = 16_000
 MOST_MESSAGES = 20
 """Messages between agents that a turn is given, the newest."""
 
+MOST_TITLE = 80
+"""Characters of a campaign's title in those of its threads."""
+
 _MARKED = "Write each decision that you make on a line of its own that begins with `Decision:`."
 
 
@@ -31,6 +35,14 @@ def objective(settings: CampaignSettings, role: str) -> str:
     """What a role is asked to achieve: its own objective, else the campaign's brief, else its title."""
     own = next((each.objective for each in settings.agents if each.role == role), "")
     return own or settings.brief or settings.title
+
+
+def thread_title(settings: CampaignSettings, cycle: Cycle, turn: CycleTurn, zone: str) -> str:
+    """What tells a turn's thread from all others: `Trail shoes: grip, writer, 2026-11-23 09:00`."""
+    at = local_text(zone, cycle.key.scheduled_time)[: len("2026-11-23T09:00:00")].replace("T", " ").removesuffix(":00")
+    again = [f"attempt {turn.attempt}"] if turn.attempt > 1 else []
+    parts = [*([cycle.rotation_key] if cycle.rotation_key else []), turn.role, at, *again]
+    return f"{_cut(settings.title, MOST_TITLE)}: {', '.join(parts)}"
 
 
 def task(settings: CampaignSettings, cycle: Cycle, turn: CycleTurn) -> str:
@@ -54,10 +66,11 @@ def task(settings: CampaignSettings, cycle: Cycle, turn: CycleTurn) -> str:
     return "\n\n".join(parts)
 
 
-def evidence_note(signal: Signal) -> Note:
-    """What happened outside."""
+def evidence_note(signal: Signal, zone: str) -> Note:
+    """What happened outside, and when."""
     source = f"{signal.kind} from {signal.source}" if signal.source else signal.kind
-    return Note("signal", signal.payload_json[:MOST_EVIDENCE] or "{}", "signal", source)
+    at = local_text(zone, signal.occur_time)
+    return Note("signal", signal.payload_json[:MOST_EVIDENCE] or "{}", "signal", f"{source}, {at}")
 
 
 def goals_note(goals: Sequence[Goal], zone: str) -> Note | None:
@@ -67,19 +80,21 @@ def goals_note(goals: Sequence[Goal], zone: str) -> Note | None:
     return Note("goals", "\n".join(_told(each, zone) for each in goals), "goals", "the campaign")
 
 
-def week_note(recent: Sequence[Cycle], now: Micros) -> Note | None:
-    """What the campaign did in the last 7 days. None: nothing."""
+def week_note(recent: Sequence[Cycle], reports: Reports, now: Micros) -> Note | None:
+    """What the campaign did in the last 7 days, and what was reported of it. None: nothing."""
     since = now - WEEK // timedelta(microseconds=1)
     ended = [each for each in recent if each.end_time is not None and each.end_time >= since]
-    if not ended:
-        return None
+    lines = [*(_done(ended) if ended else ()), *told_of(reports, now)]
+    return Note("last-7-days", "\n".join(lines), "analytics", "the campaign") if lines else None
+
+
+def _done(ended: Sequence[Cycle]) -> list[str]:
     lines = [f"In the last 7 days {_counts(Counter(each.state.name.lower() for each in ended))} ended."]
     worked = Counter(each.rotation_key for each in ended if each.rotation_key and each.state is CycleState.COMPLETED)
     if worked:
         lines.append(f"Completed ones by target: {_counts(worked)}.")
     cost = sum(each.usage.cost for each in ended) / 1_000_000
-    lines.append(f"They cost {cost:.2f} US dollars together.")
-    return Note("last-7-days", "\n".join(lines), "analytics", "the campaign")
+    return [*lines, f"They cost {cost:.2f} US dollars together."]
 
 
 def memory_note(learned: Learned) -> Note:
@@ -111,8 +126,12 @@ def summary(answers: Sequence[tuple[str, str]], turns: Sequence[CycleTurn], most
 def _told(goal: Goal, zone: str) -> str:
     told = f"{goal.key}: {goal.description}"
     if goal.metric:
-        told += f" ({goal.metric}: {goal.current_value:g} of {goal.target_value:g})"
+        told += f" ({goal.metric}: {goal.current_value:g} of {goal.target_value:g}{_part(goal)})"
     return f"{told}, by {local_text(zone, goal.due_time)}" if goal.due_time is not None else told
+
+
+def _part(goal: Goal) -> str:
+    return f", {goal.current_value / goal.target_value:.0%}" if goal.target_value > 0 else ""
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -88,16 +88,41 @@ def choose_agents(
         target: what the cycle works on.
         most: most roles.
     """
-    able = [each for each in candidates if _can_be_asked(each) and (target is None or _fits(each, target))]
+    able = [each for each in candidates if not refusal(each, target)]
     able.sort(key=lambda each: (asked.get(each.role, 0) / each.weight, -each.weight, each.role))
     return tuple(each.role for each in able[:most])
 
 
-def _can_be_asked(candidate: Candidate) -> bool:
-    has_budget = candidate.budget_left is None or candidate.budget_left > 0
-    return not candidate.disabled and candidate.weight > 0 and has_budget
+def workable(targets: Sequence[RotationTarget], candidates: Sequence[Candidate]) -> tuple[RotationTarget, ...]:
+    """The targets that somebody can work on now; the others get no share, or every cycle would be spent on them."""
+    return tuple(each for each in targets if any(not refusal(candidate, each) for candidate in candidates))
 
 
-def _fits(candidate: Candidate, target: RotationTarget) -> bool:
-    right_role = not target.role or target.role == candidate.role
-    return right_role and (not target.platform or not candidate.platforms or target.platform in candidate.platforms)
+def refusal(candidate: Candidate, target: RotationTarget | None = None) -> str:
+    """Why an agent cannot be asked to work on a target, for people: `no budget left today`. Empty: it can be."""
+    if candidate.disabled:
+        return "disabled"
+    if candidate.weight <= 0:
+        return "its weight is 0"
+    if candidate.budget_left is not None and candidate.budget_left <= 0:
+        return "no budget left today"
+    if target is None:
+        return ""
+    if target.role and target.role != candidate.role:
+        return f"the target is for {target.role}"
+    if target.platform and candidate.platforms and target.platform not in candidate.platforms:
+        return f"works for {', '.join(sorted(candidate.platforms))}, not for {target.platform}"
+    return ""
+
+
+def nobody(targets: Sequence[RotationTarget], candidates: Sequence[Candidate]) -> str:
+    """Why nobody can be asked, for people: each agent's reason, and with targets each target's."""
+    if not candidates:
+        return "there is no agent"
+    if not targets:
+        return _refusals(candidates, None)
+    return "; ".join(f"{each.key}: {_refusals(candidates, each)}" for each in targets)
+
+
+def _refusals(candidates: Sequence[Candidate], target: RotationTarget | None) -> str:
+    return ", ".join(f"{each.role} ({refusal(each, target)})" for each in candidates)

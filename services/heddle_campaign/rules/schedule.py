@@ -47,6 +47,9 @@ class Stretch:
 class Schedule:
     """When cycles are due. Times of several recurrences are united, and a time that two name is one.
 
+    Without any recurrence it names no times: it bounds the cycles that signals and people start, and ends with `end`
+    or with the last of `max_cycles`, which then counts those.
+
     `start` anchors intervals and RRULEs, and no time before it is due; `end` is the first moment at which none is.
     A time that falls on an excluded day, by the zone's own calendar and after any shift, is no scheduled time at all.
     """
@@ -66,4 +69,4 @@ class Schedule:
     overlap: OverlapPolicy = OverlapPolicy.SKIP
     catch_up_window: timedelta = timedelta(hours=1)
     max_cycles: int = 0
-    """Most times that fire; zero: no bound."""
+    """Most times that fire; where no times are named, most cycles in all. Zero: no bound."""

@@ -20,6 +20,7 @@ class SignalOutcome(IntEnum):
     NO_MATCH = 3
     COOLING_DOWN = 4
     NOBODY = 5
+    NO_ROOM = 6
 
 
 @dataclass(frozen=True, slots=True)

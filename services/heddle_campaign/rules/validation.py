@@ -55,8 +55,8 @@ def _of_fields(schedule: Schedule) -> Iterator[Violation]:
     except UnknownZone as problem:
         zone_known = False
         yield Violation("schedule.time_zone", str(problem))
-    if not 1 <= len(schedule.recurrences) <= MOST_RECURRENCES:
-        yield Violation("schedule.recurrence", f"must be set, to at most {MOST_RECURRENCES} recurrences")
+    if len(schedule.recurrences) > MOST_RECURRENCES:
+        yield Violation("schedule.recurrence", f"must be at most {MOST_RECURRENCES} recurrences")
     yield from _of_bounds(schedule)
     if zone_known and EARLIEST <= schedule.start <= LATEST:
         for recurrence in schedule.recurrences:
@@ -122,6 +122,10 @@ def _of_exclusions(schedule: Schedule) -> Iterator[Violation]:
 
 
 def _of_times(schedule: Schedule, now: Micros, minimum_distance: timedelta) -> Iterator[Violation]:
+    if not schedule.recurrences:
+        if schedule.end is not None and schedule.end <= now:
+            yield Violation("schedule.end_time", "lies in the past: nothing would ever begin")
+        return
     first = first_from(schedule, now)
     if first is None:
         yield _empty(schedule, now)
@@ -132,7 +136,7 @@ def _of_times(schedule: Schedule, now: Micros, minimum_distance: timedelta) -> I
         if later - earlier < minimum_distance // timedelta(microseconds=1):
             zone = schedule.time_zone
             yield Violation(
-                "schedule.recurrence",
+                _field_of(schedule),
                 f"{local_text(zone, earlier)} and {local_text(zone, later)} are too near: "
                 f"leave at least {minimum_distance.total_seconds():.0f} seconds between two times",
             )
@@ -149,4 +153,19 @@ def _empty(schedule: Schedule, now: Micros) -> Violation:
     excludes = schedule.excluded_dates or schedule.excluded_ranges
     if excludes and first_from(replace(unbounded, excluded_dates=(), excluded_ranges=()), now) is not None:
         return Violation("schedule.excluded_dates", "leave nothing: exclude less")
-    return Violation("schedule.recurrence", "names no time from now on, within 50 years: choose one that comes")
+    return Violation(_field_of(schedule), "names no time from now on, within 50 years: choose one that comes")
+
+
+def _field_of(schedule: Schedule) -> str:
+    """Where the recurrence stands in the contract, which has one."""
+    match schedule.recurrences:
+        case (Cron(),):
+            return "schedule.cron"
+        case (Interval(),):
+            return "schedule.interval"
+        case (Rrule(),):
+            return "schedule.rrule"
+        case (Once(),):
+            return "schedule.once"
+        case _:
+            return "schedule.recurrence"

@@ -1,8 +1,9 @@
 """What works: what the best posts have in common, reckoned from reported metrics.
 
-A signal of kind `post_metrics` brings `{posts: [{platform, format, hour, tone, engagement}]}`: engagement is a rate in
-percent, hour is 0 to 23 where the readers are. It is JSON from outside: a field that is missing or of another type
-counts as not told, and a post without engagement does not count at all.
+A signal of kind `post_metrics` brings `{posts: [{platform, format, hour, tone, engagement, target}]}`: engagement is a
+rate in percent, hour is 0 to 23 where the readers are, target is the key of the rotation target that was worked on. It
+is JSON from outside: a field that is missing or of another type counts as not told, and a post without engagement does
+not count at all.
 """
 
 import json
@@ -18,7 +19,7 @@ from heddle_campaign.rules.learned import Learned
 from heddle_campaign.rules.memories import Memory, MemoryKind
 from heddle_campaign.rules.signals import Payload
 from heddle_core.clock import Micros
-from heddle_core.ids import TenantId
+from heddle_core.ids import TenantId, is_id
 
 KIND = "post_metrics"
 """Of the signal."""
@@ -44,6 +45,8 @@ class Post:
     traits: Mapping[str, str]
     """Of `platform`, `format`, `daypart` and `tone` those that are told; the platform as it was spelled, since it is
     compared with that of a turn, the others in lower case."""
+    target: str = ""
+    """Key of the rotation target that it was made for. Empty: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,8 @@ def _post(fields: Mapping[str, Value]) -> Post | None:
     # A whole number may be too large for a float.
     if not 0 <= engagement <= 1e9 or not isfinite(engagement):
         return None
-    return Post(float(engagement), dict(_traits(fields)))
+    target = fields.get("target")
+    return Post(float(engagement), dict(_traits(fields)), target if isinstance(target, str) and is_id(target) else "")
 
 
 def _traits(fields: Mapping[str, Value]) -> Iterator[tuple[str, str]]:

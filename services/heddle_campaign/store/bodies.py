@@ -26,8 +26,12 @@ def campaign_of(body: bytes) -> Campaign:
 
 
 def cycle_body(cycle: Cycle) -> bytes:
-    """A cycle as JSON bytes, without the requests that are prepared for its turns."""
-    return _adapter(Cycle).dump_json(_with_prepared(cycle, (b"",) * len(cycle.turns)))
+    """A cycle as JSON bytes, without the requests that are prepared for its turns.
+
+    One that has ended is kept without its settings: a retry goes by those that its campaign has then.
+    """
+    kept = replace(cycle, settings=None) if cycle.state.terminal else cycle
+    return _adapter(Cycle).dump_json(_with_prepared(kept, (b"",) * len(kept.turns)))
 
 
 def prepared_body(cycle: Cycle) -> bytes | None:

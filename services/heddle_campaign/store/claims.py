@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from heddle_campaign.facade.ports import Taken
+from heddle_campaign.facade.ports.decisions import Taken
 from heddle_campaign.rules.queue import Bounds, DueCycle, Rate, Spent, choose, spend
 from heddle_campaign.rules.states import CampaignState, CycleState, CycleTransition, advance_cycle
 from heddle_campaign.store.cycle_rows import COLUMNS, cycle_value

@@ -6,6 +6,7 @@ from dataclasses import replace
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycle_keys import CycleOrigin
 from heddle_campaign.rules.cycles import Cycle, CycleTurn
+from heddle_campaign.rules.due import over
 from heddle_campaign.rules.records import Counters, Outcome
 from heddle_campaign.rules.states import (
     CampaignState,
@@ -80,7 +81,9 @@ def campaign_after(campaign: Campaign, before: Cycle, after: Cycle, now: Micros)
     """
     state = campaign.schedule_state
     counted = replace(campaign, schedule_state=replace(state, counters=recounted(state.counters, before, after)))
-    if campaign.state is CampaignState.ACTIVE and state.ended and after.state is CycleState.CANCELLED:
+    schedule = campaign.settings.schedule
+    is_over = state.ended if schedule is None else over(schedule, state)
+    if campaign.state is CampaignState.ACTIVE and is_over and after.state is CycleState.CANCELLED:
         return replace(counted, next_due=now)
     return counted
 
@@ -101,6 +104,7 @@ def _anew(turn: CycleTurn) -> CycleTurn:
         state=advance_turn(turn.state, TurnTransition.RETRY) if turn.state.terminal else TurnState.PENDING,
         attempt=turn.attempt + 1,
         prepared=b"",
+        new_thread="",
         thread_id="",
         run_id="",
         request_sequence=0,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from heddle_campaign.facade.ports import Asked, Change, Standing
+from heddle_campaign.facade.ports.decisions import Asked, Change, Standing
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycle_keys import CycleOrigin
 from heddle_campaign.rules.cycles import Cycle

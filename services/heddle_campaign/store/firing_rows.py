@@ -1,6 +1,6 @@
 """What triggers did, as rows: for their cool-downs, and so that a dedupe key starts one cycle."""
 
-from heddle_campaign.facade.ports import Fired
+from heddle_campaign.facade.ports.decisions import Fired
 from heddle_campaign.rules.triggers import DEDUPE_FOR, TriggerHistory
 from heddle_campaign.store.times import micros
 from heddle_core.clock import Micros
@@ -59,4 +59,14 @@ def insert_firing(tx: Transaction, tenant: str, campaign_id: str, fired: Fired) 
         " AND later.campaign_id = :campaign AND later.trigger_key = signal_firings.trigger_key)",
         **own,
         until=tx.now - micros(DEDUPE_FOR),
+    )
+
+
+def delete_firing(tx: Transaction, tenant: str, campaign_id: str, cycle_id: str) -> None:
+    """Have nothing on record for a cycle that a guard left out: it was no cycle for its signal."""
+    tx.run(
+        "DELETE FROM signal_firings WHERE tenant = :tenant AND campaign_id = :campaign AND cycle_id = :cycle",
+        tenant=tenant,
+        campaign=campaign_id,
+        cycle=cycle_id,
     )

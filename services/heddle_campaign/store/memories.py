@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 
-from heddle_campaign.facade.ports import ListMemories
-from heddle_campaign.rules.learned import Learned, PeerMessage
+from heddle_campaign.facade.ports.listing import ListMemories
+from heddle_campaign.rules.learned import Learned, PeerMessage, Speaker
 from heddle_campaign.store import memory_rows
 from heddle_campaign.store.bodies import message_body, message_of
 from heddle_campaign.store.campaign_rows import lock_campaign
@@ -14,7 +14,8 @@ from heddle_campaign.store.store import REQUESTS
 from heddle_campaign.store.times import micros
 from heddle_core.changes import Changes
 from heddle_core.clock import Micros
-from heddle_core.errors import MemoryNotFound
+from heddle_core.companion_errors import MemoryNotFound
+from heddle_core.ids import TenantId
 from heddle_core.requests import RequestKey
 from heddle_database.port import Database, Transaction
 
@@ -24,7 +25,7 @@ MESSAGES_FOR = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """Fulfils `heddle_campaign.facade.ports.MemoryStore`."""
+    """Fulfils `heddle_campaign.facade.ports.memories.MemoryStore`."""
 
     database: Database
     changes: Changes
@@ -80,10 +81,12 @@ class Memories:
         await self.database.write(forget)
 
     async def forget_thread(self, tenant: str, thread_id: str) -> int:
-        """See the port. Their ids stay taken."""
-        return await self.database.write(
-            lambda tx: memory_rows.forget(tx, tenant, memory_rows.ids_of_thread(tx, tenant, thread_id))
-        )
+        """See the port. The ids of memories stay taken."""
+
+        def told(done: tuple[int, frozenset[str]]) -> None:
+            self.changes.tell(tenant, *sorted(done[1]))
+
+        return (await self.database.write(lambda tx: _forget_thread(tx, tenant, thread_id), told))[0]
 
     async def fade(self, tenant: str, memory_ids: Sequence[str]) -> None:
         """See the port. Their ids stay taken."""
@@ -100,6 +103,20 @@ class Memories:
             lambda _: self.changes.tell(message.tenant, message.campaign_id),
             affinity=message.campaign_id,
         )
+
+    async def speakers(self, after: tuple[str, str], most: int) -> tuple[Speaker, ...]:
+        """See the port."""
+        rows = await self.database.read(
+            lambda tx: tx.rows(
+                "SELECT tenant, thread_id, MIN(campaign_id) FROM peer_messages WHERE thread_id <> ''"
+                " AND (tenant, thread_id) > (:tenant, :thread) GROUP BY tenant, thread_id"
+                " ORDER BY tenant, thread_id LIMIT :most",
+                tenant=after[0],
+                thread=after[1],
+                most=most,
+            )
+        )
+        return tuple(Speaker(TenantId(row[0]), row[1], row[2]) for row in rows)
 
     async def messages(self, tenant: str, campaign_id: str, *, since: Micros, most: int) -> tuple[PeerMessage, ...]:
         """See the port."""
@@ -128,15 +145,28 @@ def _learning(tenant: str, campaign_id: str, memories: tuple[Learned, ...]) -> C
     return learn
 
 
+def _forget_thread(tx: Transaction, tenant: str, thread_id: str) -> tuple[int, frozenset[str]]:
+    """How much was erased, and whose messages were among it."""
+    memories = memory_rows.forget(tx, tenant, memory_rows.ids_of_thread(tx, tenant, thread_id))
+    messages = tx.rows(
+        "DELETE FROM peer_messages WHERE tenant = :tenant AND thread_id = :thread AND thread_id <> ''"
+        " RETURNING campaign_id",
+        tenant=tenant,
+        thread=thread_id,
+    )
+    return memories + len(messages), frozenset(row[0] for row in messages)
+
+
 def _tell(tx: Transaction, message: PeerMessage) -> None:
     own: dict[str, object] = {"tenant": message.tenant, "campaign": message.campaign_id}
     if not lock_campaign(tx, message.tenant, message.campaign_id):
         return
     tx.run(
-        "INSERT INTO peer_messages (tenant, message_id, campaign_id, send_time, body)"
-        " VALUES (:tenant, :message, :campaign, :send_time, :body) ON CONFLICT DO NOTHING",
+        "INSERT INTO peer_messages (tenant, message_id, campaign_id, thread_id, send_time, body)"
+        " VALUES (:tenant, :message, :campaign, :thread, :send_time, :body) ON CONFLICT DO NOTHING",
         **own,
         message=message.message_id,
+        thread=message.thread_id,
         send_time=message.send_time,
         body=message_body(message),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from heddle_campaign.facade.ports import ListMemories
+from heddle_campaign.facade.ports.listing import ListMemories
 from heddle_campaign.rules.learned import Learned
 from heddle_campaign.store.bodies import learned_body, learned_of
 from heddle_campaign.store.pages import Conditions

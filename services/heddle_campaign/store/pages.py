@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from heddle_campaign.facade.ports import CyclePage, ListCampaigns, ListCycles, Past
+from heddle_campaign.facade.ports.listing import CyclePage, ListCampaigns, ListCycles, Past
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycles import Cycle
 from heddle_campaign.store import campaign_rows, cycle_rows, gap_rows

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from heddle_campaign.facade.ports import Change, Decision, Settled
+from heddle_campaign.facade.ports.decisions import Change, Decision, Settled
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycles import Cycle
 from heddle_campaign.store import campaign_rows

@@ -9,28 +9,19 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
-from heddle_campaign.facade.ports import (
-    NOTHING_ASKED,
-    Asked,
-    CyclePage,
-    Decided,
-    Decision,
-    ListCampaigns,
-    ListCycles,
-    Past,
-    Settled,
-    Taken,
-)
+from heddle_campaign.facade.ports.decisions import NOTHING_ASKED, Asked, Decided, Decision, Settled, Taken
+from heddle_campaign.facade.ports.listing import CyclePage, ListCampaigns, ListCycles, Past
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycles import Cycle
 from heddle_campaign.rules.queue import Bounds
-from heddle_campaign.rules.states import CampaignState
-from heddle_campaign.store import campaign_rows, claims, cycle_rows, deciding, pages, settling
+from heddle_campaign.rules.states import CampaignState, CycleState
+from heddle_campaign.store import campaign_rows, claims, cycle_rows, deciding, firing_rows, pages, settling
 from heddle_campaign.store.cycle_steps import campaign_after, queued_again, stopped
 from heddle_campaign.store.times import micros
 from heddle_core.changes import Changes
 from heddle_core.clock import Micros
-from heddle_core.errors import CampaignNotFound, CycleNotFound, EtagMismatch, IllegalTransition
+from heddle_core.companion_errors import CampaignNotFound, CycleNotFound
+from heddle_core.errors import EtagMismatch, IllegalTransition
 from heddle_core.requests import RequestKey
 from heddle_database.port import Database, Transaction
 from heddle_database.request_rows import RequestRows
@@ -39,10 +30,20 @@ T = TypeVar("T")
 
 REQUESTS = RequestRows("campaign_requests")
 
+_AFTER_END = timedelta(days=1)
+"""For which a request is known at least, once what it started is over (SEMANTICS 3)."""
+_MET_AGAIN = (
+    "EXISTS (SELECT 1 FROM campaigns c WHERE r.method = 'CreateCampaign' AND c.tenant = r.tenant"
+    " AND c.campaign_id = r.target)"
+    # A target ends with the last cycle that was made, whose id has 38 characters.
+    " OR EXISTS (SELECT 1 FROM cycles y WHERE y.tenant = r.tenant"
+    " AND y.cycle_id = SUBSTR(r.target, LENGTH(r.target) - 37) AND (y.end_time = 0 OR y.end_time > :ended))"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Fulfils `heddle_campaign.facade.ports.CampaignStore`."""
+    """Fulfils `heddle_campaign.facade.ports.campaigns.CampaignStore`."""
 
     database: Database
     changes: Changes
@@ -77,6 +78,15 @@ class Store:
     async def remember(self, key: RequestKey, target: str) -> None:
         """See the port."""
         await self.database.write(lambda tx: REQUESTS.remember(tx, key, target))
+
+    async def purge_requests(self, kept_for: timedelta, most: int) -> int:
+        """Forget `most` requests that are older, but for those whose campaign or cycle is still to be met again.
+
+        What CreateCampaign has made is met as long as it exists, and a cycle until a day after its end.
+        """
+        return await self.database.write(
+            lambda tx: REQUESTS.purge(tx, kept_for, most, _MET_AGAIN, ended=tx.now - micros(_AFTER_END)), bulk=True
+        )
 
     async def settle(self, decision: Decision, most: int, again: timedelta) -> Settled:
         """See the port."""
@@ -120,7 +130,10 @@ class Store:
         return await self.database.write(lambda tx: claims.take(tx, worker, most, micros(lease)), bulk=True)
 
     async def save(self, old: Cycle, new: Cycle, then: Decision | None = None) -> Cycle | None:
-        """See the port. The decision is told of the campaign as it is after the write."""
+        """See the port. The decision is told of the campaign as it is after the write.
+
+        With its cycle SKIPPED, a signal has started none: its dedupe key and its trigger are free again.
+        """
         campaign_id = old.key.campaign_id
         return await self._write(old.key.tenant, campaign_id, lambda tx: _save(tx, old, new, then), tell=campaign_id)
 
@@ -243,6 +256,8 @@ def _save(tx: Transaction, old: Cycle, new: Cycle, then: Decision | None) -> Cyc
     campaign = campaign_rows.find_campaign(tx, tenant, campaign_id, locked=True)
     written = None if campaign is None else cycle_rows.update_cycle(tx, old, new)
     if campaign is not None and written is not None:
+        if written.state is CycleState.SKIPPED:
+            firing_rows.delete_firing(tx, tenant, campaign_id, written.cycle_id)
         deciding.write(tx, campaign, then(deciding.standing_of(tx, campaign, NOTHING_ASKED)))
     return written
 

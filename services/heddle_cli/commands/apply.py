@@ -6,6 +6,7 @@ import typer
 
 if TYPE_CHECKING:
     from heddle_cli.display.screen import Screen
+    from heddle_cli.faults import ExitCode
     from heddle_cli.manifests.documents import FaultyFiles
     from heddle_cli.manifests.plan import Plan
     from heddle_cli.session import Session
@@ -28,13 +29,14 @@ def apply(
     from heddle_cli.display.screen import Screen
     from heddle_cli.faults import ExitCode
     from heddle_cli.manifests.documents import FaultyFiles
-    from heddle_cli.manifests.folder import read_manifests
+    from heddle_cli.manifests.folder import sound_manifests
     from heddle_cli.manifests.plan import make_plan
     from heddle_cli.options import options_of
     from heddle_cli.session import Session, perform
+    from heddle_core.faults import HeddleError
 
     try:
-        manifests = read_manifests(place, name)
+        manifests = sound_manifests(place, name)
     except FaultyFiles as faulty:
         _tell(Screen(machine=options_of(context).machine), faulty)
         raise typer.Exit(int(ExitCode.USAGE)) from None
@@ -44,17 +46,29 @@ def apply(
     async def bring(session: Session) -> ExitCode | None:
         try:
             plan = await make_plan(session, manifests, prune=prune, adopt=adopt)
-            await _bring(session, plan, dry_run=dry_run, ask=not yes)
+            return await _bring(session, plan, dry_run=dry_run, ask=not yes)
         except FaultyFiles as faulty:
             _tell(session.screen, faulty)
-            return ExitCode.HEDDLE_ERROR
-        return None
+        except HeddleError:
+            # What is wrong in the files is worth knowing whatever the server says.
+            if not manifests.faults:
+                raise
+            _tell(session.screen, FaultyFiles(manifests.faults))
+        return ExitCode.USAGE if manifests.faults else ExitCode.HEDDLE_ERROR
 
-    perform(context, bring)
+    try:
+        perform(context, bring)
+    except typer.Exit as left:
+        if not manifests.faults or left.exit_code != ExitCode.UNREACHABLE:
+            raise
+        # What is wrong in the files can be told without a server.
+        _tell(Screen(machine=options_of(context).machine), FaultyFiles(manifests.faults))
+        raise typer.Exit(int(ExitCode.USAGE)) from None
 
 
-async def _bring(session: "Session", plan: "Plan", *, dry_run: bool, ask: bool) -> None:
-    from heddle_cli.display.changes import step_lines, step_value, summary
+async def _bring(session: "Session", plan: "Plan", *, dry_run: bool, ask: bool) -> "ExitCode | None":
+    from heddle_cli.display.changes import step_lines, step_name, step_value, summary
+    from heddle_cli.faults import ExitCode
     from heddle_cli.manifests.carrying import carry_out
     from heddle_cli.manifests.plan import Action
 
@@ -63,7 +77,11 @@ async def _bring(session: "Session", plan: "Plan", *, dry_run: bool, ask: bool) 
         for line in [line for step in plan.steps for line in step_lines(step)]:
             screen.say(line)
     removes = any(step.action is Action.REMOVE for step in plan.steps)
-    if removes and ask and screen.can_ask and not dry_run:
+    if removes and ask and not dry_run:
+        if not screen.can_ask:
+            gone = ", ".join(step_name(step) for step in plan.steps if step.action is Action.REMOVE)
+            screen.note(f"error: {gone} would be removed for good, and nobody can be asked here: give --yes")
+            return ExitCode.USAGE
         typer.confirm("Remove what is marked with a minus, for good?", abort=True, err=True)
     made = ["" if dry_run else await carry_out(session, step) for step in plan.steps]
     if screen.machine:
@@ -71,6 +89,7 @@ async def _bring(session: "Session", plan: "Plan", *, dry_run: bool, ask: bool) 
         screen.data({"managed_by": plan.managed_by, "dry_run": dry_run, "steps": steps})
     else:
         screen.note(summary(plan, dry_run=dry_run))
+    return None
 
 
 def _tell(screen: "Screen", faulty: "FaultyFiles") -> None:

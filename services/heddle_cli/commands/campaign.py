@@ -40,6 +40,41 @@ def list_campaigns(
     perform(context, show)
 
 
+def templates(
+    context: typer.Context,
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help="Print this one as a file for `heddle apply`.")
+    ] = "",
+) -> None:
+    """List campaigns that can be copied, or print one as a file: its agents are yours to name and enable."""
+    from heddle.campaign.v1alpha1.campaign_service_pb2 import (
+        ListCampaignTemplatesRequest,
+        ListCampaignTemplatesResponse,
+    )
+    from heddle_cli.display.campaigns import template_list
+    from heddle_cli.manifests.writing import file_text
+    from heddle_cli.named_campaigns import campaigns_of
+    from heddle_cli.paging import MOST_PAGE, collect
+    from heddle_cli.session import Session, perform
+
+    async def show(session: Session) -> None:
+        async def page(size: int, token: str) -> ListCampaignTemplatesResponse:
+            request = ListCampaignTemplatesRequest(page_size=size, page_token=token)
+            return await campaigns_of(session).ListCampaignTemplates(request)
+
+        found = await collect(page, "campaign_templates", most=MOST_PAGE)
+        if not template:
+            session.screen.result(found, lambda: template_list(found.campaign_templates))
+            return
+        known = {each.template_id: each for each in found.campaign_templates}
+        if template not in known:
+            raise typer.BadParameter(f"{template} is none of {', '.join(known)}", param_hint="TEMPLATE")
+        one = known[template]
+        session.screen.result(one, lambda: file_text(template, one.campaign).rstrip())
+
+    perform(context, show)
+
+
 def show_campaign(context: typer.Context, campaign: CampaignArgument) -> None:
     """Show a campaign: what it is, how it stands, when it is due."""
     from heddle.campaign.v1alpha1.campaign_service_pb2 import GetCampaignRequest
@@ -144,6 +179,7 @@ def _move(context: typer.Context, campaign: str, method: str, **fields: object) 
 
 COMMANDS = {
     "list": list_campaigns,
+    "templates": templates,
     "show": show_campaign,
     "activate": activate,
     "pause": pause,

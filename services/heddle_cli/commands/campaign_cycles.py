@@ -7,13 +7,16 @@ import typer
 from heddle_cli.commands.campaign_options import (
     CampaignArgument,
     CycleStateName,
+    MissingTime,
     Origin,
     Overlap,
     OverlapOption,
+    RepeatedTime,
 )
 
 if TYPE_CHECKING:
     from heddle.campaign.v1alpha1.schedule_pb2 import OverlapPolicy, Schedule, TimeRange
+    from heddle_cli.session import Session
 
 SinceOption = Annotated[str, typer.Option("--from", metavar="TIME", help="First moment, as 2026-11-23T08:00:00Z.")]
 UntilOption = Annotated[str, typer.Option("--until", metavar="TIME", help="First moment after it.")]
@@ -70,6 +73,8 @@ def backfill(
             validate_only=dry_run,
         )
         found = await campaigns_of(session).BackfillCampaign(request)
+        if not found.count:
+            session.screen.note(await _why_nothing(session, request.campaign_id, stretch))
         told = f"{found.count} time{'' if found.count == 1 else 's'} of the stretch {'would get' if dry_run else 'get'}"
         session.screen.result(found, lambda: "\n".join((f"{told} a cycle", *found.cycle_ids)))
 
@@ -78,26 +83,35 @@ def backfill(
 
 def preview(
     context: typer.Context,
-    campaign: Annotated[str, typer.Argument(metavar="[CAMPAIGN]", help="Whose times; or give a schedule.")] = "",
+    campaign: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Whose times; or give a schedule.")] = "",
     cron: Annotated[str, typer.Option("--cron", metavar="EXPRESSION", help="As '0 9 * * MON-FRI'.")] = "",
     rrule: Annotated[str, typer.Option("--rrule", metavar="RULE", help="As FREQ=WEEKLY;BYDAY=MO;BYHOUR=9.")] = "",
     every: Annotated[str, typer.Option("--every", metavar="SPAN", help="As 6h.")] = "",
     zone: Annotated[str, typer.Option("--zone", help="Time zone of such a schedule, as Europe/Berlin.")] = "",
+    missing: Annotated[
+        MissingTime | None, typer.Option("--missing", help="What to do with a time that a clock change leaves out.")
+    ] = None,
+    repeated: Annotated[
+        RepeatedTime | None, typer.Option("--repeated", help="What to do with a time that a clock change repeats.")
+    ] = None,
     since: SinceOption = "",
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=100, help="How many times.")] = 10,
 ) -> None:
     """Say when a schedule fires: local time, UTC, and what clock changes do to it."""
     from heddle.campaign.v1alpha1.cycle_request_pb2 import PreviewScheduleRequest
     from heddle_cli import arguments
-    from heddle_cli.display.campaigns import preview_lines
+    from heddle_cli.display.schedules import preview_lines
     from heddle_cli.named_campaigns import campaign_id_of, campaigns_of
     from heddle_cli.session import Session, perform
 
     if sum(map(bool, (campaign, cron, rrule, every))) != 1:
         raise typer.BadParameter("give a campaign, or one of --cron, --rrule and --every")
-    if zone and campaign:
-        raise typer.BadParameter("a campaign has a time zone of its own", param_hint="--zone")
+    for hint, given in (("--zone", zone), ("--missing", missing), ("--repeated", repeated)):
+        if given and campaign:
+            raise typer.BadParameter("a campaign's own schedule says that", param_hint=hint)
     schedule = None if campaign else _schedule(cron, rrule, every, zone)
+    if schedule is not None:
+        _set_policies(schedule, missing, repeated)
     start = arguments.time(since) if since else None
 
     async def show(session: Session) -> None:
@@ -147,7 +161,10 @@ def list_cycles(
             return await campaigns_of(session).ListCycles(asked)
 
         found = await collect(page, "cycles", most=limit)
-        session.screen.result(found, lambda: cycle_list(found.cycles, found.gaps, oldest_first=oldest))
+        narrowed = bool(asked.states or asked.origins or since)
+        session.screen.result(
+            found, lambda: cycle_list(found.cycles, found.gaps, oldest_first=oldest, narrowed=narrowed)
+        )
 
     perform(context, show)
 
@@ -183,6 +200,19 @@ def signal(
     perform(context, report)
 
 
+async def _why_nothing(session: "Session", campaign_id: str, stretch: "TimeRange") -> str:
+    """Why a backfill found no time to fire."""
+    from heddle.campaign.v1alpha1.campaign_service_pb2 import GetCampaignRequest
+    from heddle_cli.display.times import when
+    from heddle_cli.named_campaigns import campaigns_of
+
+    found = (await campaigns_of(session).GetCampaign(GetCampaignRequest(campaign_id=campaign_id))).campaign
+    begins = found.schedule.start_time
+    if begins.ToNanoseconds() > stretch.start_time.ToNanoseconds():
+        return f"its schedule begins at {when(begins)}: give it an earlier start_time to have times before that"
+    return f"every time of the stretch has a cycle, or there is none: `heddle campaign cycles {campaign_id}` lists them"
+
+
 def _policy(overlap: Overlap | None) -> "OverlapPolicy.ValueType":
     from heddle.campaign.v1alpha1.schedule_pb2 import OverlapPolicy
 
@@ -197,6 +227,15 @@ def _stretch(since: str, until: str) -> "TimeRange":
     stretch.start_time.FromDatetime(arguments.time(since))
     stretch.end_time.FromDatetime(arguments.time(until))
     return stretch
+
+
+def _set_policies(schedule: "Schedule", missing: MissingTime | None, repeated: RepeatedTime | None) -> None:
+    from heddle.campaign.v1alpha1.schedule_pb2 import MissingTimePolicy, RepeatedTimePolicy
+
+    if missing is not None:
+        schedule.missing_time = MissingTimePolicy.Value(f"MISSING_TIME_POLICY_{missing.name}")
+    if repeated is not None:
+        schedule.repeated_time = RepeatedTimePolicy.Value(f"REPEATED_TIME_POLICY_{repeated.name}")
 
 
 def _schedule(cron: str, rrule: str, every: str, zone: str) -> "Schedule":

@@ -32,6 +32,21 @@ class Overlap(Enum):
     ALLOW_ALL = "allow-all"
 
 
+class MissingTime(Enum):
+    """What to do with a local time that a clock change leaves out."""
+
+    SHIFT = "shift"
+    SKIP = "skip"
+
+
+class RepeatedTime(Enum):
+    """What to do with a local time that a clock change repeats."""
+
+    FIRST = "first"
+    LAST = "last"
+    BOTH = "both"
+
+
 class CycleStateName(Enum):
     """States that a cycle can be in."""
 

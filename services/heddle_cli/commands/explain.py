@@ -16,7 +16,7 @@ def explain(
     """Say why a run does not move, or what an error means."""
     from heddle_cli.display.screen import Screen
     from heddle_cli.options import options_of
-    from heddle_core.faults import by_reason
+    from heddle_core.reasons import by_reason
 
     import_module("heddle_core.errors")  # the family enters its reasons when it is defined
     family = by_reason(subject.upper().replace("-", "_"))

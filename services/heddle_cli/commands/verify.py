@@ -56,7 +56,7 @@ def _ask_server(context: typer.Context, thread_id: str, *, whole: bool) -> None:
     from heddle_cli.display.screen import as_json
     from heddle_cli.faults import ExitCode
     from heddle_cli.session import Session, perform
-    from heddle_core.errors import ChainBroken
+    from heddle_core.runtime_errors import ChainBroken
 
     if bool(thread_id) == whole:
         raise typer.BadParameter("name a THREAD, or give --all")

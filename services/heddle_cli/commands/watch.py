@@ -35,7 +35,7 @@ async def _run_of(session: "Session", target: str) -> "Run | None":
     """The run of that id; None when it is a thread's. Raises ThreadNotFound for neither."""
     from heddle.runtime.v1.run_service_pb2 import GetRunRequest
     from heddle.runtime.v1.thread_service_pb2 import GetThreadRequest
-    from heddle_core.errors import RunNotFound, ThreadNotFound
+    from heddle_core.runtime_errors import RunNotFound, ThreadNotFound
 
     try:
         await session.stubs.threads.GetThread(GetThreadRequest(thread_id=target))

@@ -14,6 +14,7 @@ from heddle.campaign.v1alpha1.schedule_pb2 import ScheduledTime
 from heddle.runtime.v1.run_pb2 import Run, RunState
 from heddle.runtime.v1.run_service_pb2 import GetRunRequest
 from heddle.runtime.v1.turn_pb2 import TriggerKind
+from heddle.spawn.v1alpha1.spawn_pb2 import Spawn, SpawnState
 from heddle.spawn.v1alpha1.spawn_service_pb2 import GetSpawnTreeRequest
 from heddle.spawn.v1alpha1.spawn_service_pb2_grpc import SpawnServiceStub
 from heddle_cli.demo.checks import Check
@@ -32,6 +33,10 @@ _PATIENCE_SECONDS = 180
 """For one turn of a small model on a slow machine."""
 _OPEN = (CycleState.CYCLE_STATE_DUE, CycleState.CYCLE_STATE_RUNNING)
 _TIMES = 3
+_DELEGATES = "spawn/"
+"""Tools of an agent that gives work to others."""
+_SCRIPT = "scripted:campaign"
+"""What such an agent plays: a model as small as the demonstration's does not think of asking anybody by itself."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Outcome:
 
     cycle: Cycle
     runs: Sequence[Run]
+    children: Sequence[Spawn]
+    """Of all these runs."""
     memories: Sequence[Memory]
     times: Sequence[ScheduledTime]
     unchanged: bool
@@ -47,7 +54,7 @@ class Outcome:
 
 
 async def play_campaign(session: Session, folder: Path, model: str, tell: Callable[[str], None]) -> list[Check]:
-    """Apply `folder` with `model` for its agents, trigger its campaign, and say what is true then."""
+    """Apply `folder` with `model` for the agents that delegate nothing, trigger its campaign, and say what is true."""
     manifests = _with_model(await asyncio.to_thread(read_manifests, str(folder)), model)
     campaign_id = ""
     for step in (await make_plan(session, manifests)).steps:
@@ -60,7 +67,7 @@ async def play_campaign(session: Session, folder: Path, model: str, tell: Callab
     triggered = (await campaigns_of(session).TriggerCampaign(request)).cycle
     cycle = await _ended(session, triggered, tell)
     outcome = await _outcome(session, cycle, manifests)
-    await _tell_outcome(session, outcome, tell)
+    _tell_outcome(outcome, tell)
     return check_campaign(outcome)
 
 
@@ -76,8 +83,14 @@ def check_campaign(outcome: Outcome) -> list[Check]:
     threads = {run.thread_id for run in runs}
     cited = [memory for memory in outcome.memories if memory.citation.thread_id in threads]
     told = ", ".join(run.run_id for run in runs) or "none"
+    answered = [each for each in outcome.children if each.state == SpawnState.SPAWN_STATE_COMPLETED]
     return [
         Check("the campaign's trigger started a run, and it completed", ended and bool(completed), told),
+        Check(
+            "the run asked another agent, whose answer it waited for",
+            bool(answered) and len(answered) == len(outcome.children),
+            ", ".join(f"{each.spec.agent_id} in {each.run_id}" for each in outcome.children) or "nobody",
+        ),
         Check(
             "what the campaign learned names the facts that it comes from",
             bool(cited) and len(cited) == len(outcome.memories),
@@ -93,12 +106,12 @@ def check_campaign(outcome: Outcome) -> list[Check]:
 
 
 def _with_model(manifests: Manifests, model: str) -> Manifests:
-    """The same, with every agent answered by `model`."""
+    """The same, with every agent answered by `model`, but for those that delegate: they play their script."""
 
     def given(agent: AgentManifest) -> AgentManifest:
         spec = type(agent.spec)()
         spec.CopyFrom(agent.spec)
-        spec.model = model
+        spec.model = _SCRIPT if any(tool.startswith(_DELEGATES) for tool in spec.tools) else model
         return replace(agent, spec=spec)
 
     return replace(manifests, agents=tuple(given(each) for each in manifests.agents))
@@ -130,27 +143,33 @@ async def _outcome(session: Session, cycle: Cycle, manifests: Manifests) -> Outc
     runs = [
         (await session.runtime.get_run(GetRunRequest(run_id=turn.run_id))).run for turn in cycle.turns if turn.run_id
     ]
+    children: list[Spawn] = []
+    for run in runs:
+        tree = await SpawnServiceStub(session.channel).GetSpawnTree(GetSpawnTreeRequest(run_id=run.run_id))
+        children += tree.spawns
     learned = await campaigns.ListMemories(ListMemoriesRequest(campaign_id=cycle.campaign_id))
     preview = await campaigns.PreviewSchedule(PreviewScheduleRequest(campaign_id=cycle.campaign_id, count=_TIMES))
     again = await make_plan(session, manifests)
     return Outcome(
         cycle=cycle,
         runs=runs,
+        children=children,
         memories=learned.memories,
         times=preview.times,
         unchanged=all(step.action is Action.UNCHANGED for step in again.steps),
     )
 
 
-async def _tell_outcome(session: Session, outcome: Outcome, tell: Callable[[str], None]) -> None:
+def _tell_outcome(outcome: Outcome, tell: Callable[[str], None]) -> None:
     for run in outcome.runs:
         tell(f"run {run.run_id} says:")
         for line in text_of(run.result.parts).strip().splitlines():
             tell(f"  {line}")
-        tree = await SpawnServiceStub(session.channel).GetSpawnTree(GetSpawnTreeRequest(run_id=run.run_id))
-        tell("it asked other agents:" if tree.spawns else "it asked no other agent")
-        for spawn in tree.spawns:
-            tell(f"  {spawn_line(spawn)}")
+    tell("it asked other agents:" if outcome.children else "it asked no other agent")
+    for spawn in outcome.children:
+        tell(f"  {spawn_line(spawn)}")
+        for line in text_of(spawn.result.content).strip().splitlines():
+            tell(f"    {line}")
     tell("the next cycle's agents are given what this one learned:")
     for memory in outcome.memories:
         tell(f"  {memory_line(memory)}")

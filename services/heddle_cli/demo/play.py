@@ -28,7 +28,7 @@ from heddle_cli.options import Options
 from heddle_cli.session import Session, open_session
 from heddle_cli.turn_requests import start_request, turn
 from heddle_cli.turns import HungUp, Telling, converse, turn_source
-from heddle_core.errors import ChainBroken
+from heddle_core.runtime_errors import ChainBroken
 
 _MOST_TRIES = 3
 """A small model may answer in so few words that there is no middle to kill it in: then it is asked again."""
@@ -74,6 +74,8 @@ class Demo:
             await self._make_agent(session)
             checks = await self._crash(session, server)
             self._act(6, "A campaign: work that recurs. A folder of files says what it is, and one cycle starts now.")
+            if not self.model.startswith("scripted:"):
+                self._tell(f"who delegates plays a script; whom it asks is {self.model}")
             checks += await play_campaign(session, self.examples.campaign, self._campaign_model, self._tell)
         self._act(7, "What is true now:")
         return self._judge(checks)

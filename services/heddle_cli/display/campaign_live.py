@@ -8,8 +8,10 @@ from rich.text import Text
 
 from heddle.campaign.v1alpha1.campaign_service_pb2 import WatchCampaignResponse
 from heddle.campaign.v1alpha1.memory_pb2 import PeerMessage
-from heddle_cli.display.campaigns import counters_line, cut, next_times, standing, word
+from heddle_cli.display.campaign_words import cut, word
+from heddle_cli.display.campaigns import counters_line, standing
 from heddle_cli.display.cycles import cycle_line, cycle_list, cycle_standing, turn_line
+from heddle_cli.display.schedules import next_times
 from heddle_cli.display.screen import Screen, as_json, clean
 from heddle_cli.display.tables import sheet
 from heddle_cli.display.times import spent, when
@@ -17,6 +19,8 @@ from heddle_cli.watched_campaign import WatchedCampaign
 
 _RECENT = 5
 _MESSAGES = 3
+_WORDS = 40
+"""Of what a cycle did: more would fold into many lines where the picture has few."""
 
 
 class CampaignDisplay(Protocol):
@@ -123,7 +127,7 @@ def picture(watched: WatchedCampaign) -> list[RenderableType]:
         parts.append(Text(clean(f"\n{cycle.cycle_id}  {cycle_standing(cycle)}{topic}"), style="bold"))
         parts += [Text(clean(f"  {turn_line(each)}")) for each in cycle.turns]
     if frame.recent_cycles:
-        parts += [Text(""), cycle_list(frame.recent_cycles[:_RECENT])]
+        parts += [Text(""), cycle_list(frame.recent_cycles[:_RECENT], words=_WORDS)]
     if frame.peer_messages:
         parts += [Text(""), *(Text(clean(message_line(each))) for each in frame.peer_messages[:_MESSAGES])]
     return parts

@@ -1,38 +1,28 @@
-"""Campaigns, what they learned and when they are due, as lists and sheets."""
+"""Campaigns, and what they learned, as lists and sheets."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
-from google.protobuf.message import Message
 from rich.console import RenderableType
-from rich.text import Text
 
-from heddle.campaign.v1alpha1.campaign_pb2 import Campaign, CampaignState, Goal, Quota
-from heddle.campaign.v1alpha1.cycle_request_pb2 import PreviewScheduleResponse
+from heddle.campaign.v1alpha1.campaign_pb2 import (
+    Campaign,
+    CampaignAgent,
+    CampaignState,
+    CampaignTemplate,
+    Goal,
+    Quota,
+    RotationTarget,
+)
 from heddle.campaign.v1alpha1.memory_pb2 import Memory
-from heddle.campaign.v1alpha1.schedule_pb2 import Schedule, ScheduledTime
-from heddle.campaign.v1alpha1.signal_pb2 import SignalMatch
-from heddle_cli.display.screen import clean
+from heddle.campaign.v1alpha1.signal_pb2 import SignalMatch, SignalTrigger
+from heddle_cli.display.campaign_words import cut, word
+from heddle_cli.display.schedules import schedule_rows
 from heddle_cli.display.tables import sheet, table
 from heddle_cli.display.times import spent, when
 from heddle_cli.manifests.folder import MANAGED_BY, NAME
-from heddle_cli.manifests.messages import enum_word
 from heddle_cli.manifests.values import money_text, span_text
 
 _COUNTERS = ("fired", "skipped", "missed", "paused", "dropped")
-_MOST_WORDS = 100
-
-
-def word(message: Message, field: str) -> str:
-    """An enum field of a message in words: `buffer one`."""
-    kind: Any = message.DESCRIPTOR.fields_by_name[field].enum_type
-    return enum_word(kind, getattr(message, field)).replace("_", " ")
-
-
-def cut(text: str, most: int = _MOST_WORDS) -> str:
-    """The first words of a text, on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def campaign_list(campaigns: Iterable[Campaign]) -> RenderableType:
@@ -63,20 +53,20 @@ def campaign_sheet(campaign: Campaign) -> RenderableType:
             ("managed by", campaign.labels.get(MANAGED_BY, "")),
             ("state", standing(campaign)),
             ("note", campaign.pause_note),
-            ("schedule", schedule_line(campaign.schedule) if campaign.HasField("schedule") else "none"),
+            *(schedule_rows(campaign.schedule) if campaign.HasField("schedule") else (("schedule", "none"),)),
             ("next", when(campaign.next_cycle_time)),
             ("last", when(campaign.last_cycle_time)),
             ("times", counters_line(campaign)),
             ("used", spent(campaign.usage)),
             ("budget", money_text(campaign.budget) if campaign.HasField("budget") else ""),
             ("quota", _quota(campaign.quota, campaign.produced)),
+            ("bounds", _bounds(campaign)),
+            ("failures", _failures(campaign)),
             *((f"agent {each.role}", _agent(each)) for each in campaign.agents),
-            *(
-                (f"takes turns {each.key}", f"{each.topic} (weight {each.weight})")
-                for each in campaign.rotation.targets
-            ),
-            *((f"trigger {each.key}", (each.WhichOneof("condition") or "")) for each in campaign.triggers),
+            *((f"takes turns {each.key}", _target(each)) for each in campaign.rotation.targets),
+            *((f"trigger {each.key}", _trigger(each)) for each in campaign.triggers),
             *((f"goal {each.key}", _goal(each)) for each in campaign.goals),
+            ("labels", _labels(campaign)),
             ("created", when(campaign.create_time)),
             ("changed", when(campaign.update_time)),
             ("brief", campaign.brief),
@@ -100,32 +90,9 @@ def counters_line(campaign: Campaign) -> str:
     return f"{counters.scheduled} scheduled" + (f": {', '.join(parts)}" if parts else "") + beside
 
 
-def schedule_line(schedule: Schedule) -> str:
-    """As `cron 0 9 * * MON in Europe/Berlin; overlap skip`."""
-    match schedule.WhichOneof("recurrence"):
-        case "interval":
-            told = f"every {span_text(schedule.interval.ToTimedelta())}"
-        case "once":
-            told = f"once at {when(schedule.once)}"
-        case "cron":
-            told = f"cron {schedule.cron}"
-        case "rrule":
-            told = f"rrule {schedule.rrule}"
-        case None:
-            return "none"
-    return f"{told} in {schedule.time_zone or 'UTC'}; overlap {word(schedule, 'overlap')}"
-
-
-def preview_lines(found: PreviewScheduleResponse) -> list[RenderableType]:
-    """What a schedule means, and when it would fire."""
-    rows = ((each.local_time, when(each.scheduled_time), _moved(each)) for each in found.times)
-    empty = "It names no time any more."
-    return [Text(clean(found.description)), table(("local time", "UTC", ""), rows, empty=empty)]
-
-
-def next_times(times: Sequence[ScheduledTime]) -> str:
-    """The next times in the schedule's zone, on one line."""
-    return ", ".join(f"{each.local_time} ({_moved(each)})" if _moved(each) else each.local_time for each in times)
+def template_list(templates: Iterable[CampaignTemplate]) -> RenderableType:
+    """Campaigns that can be copied, one a line."""
+    return table(("id", "what for"), ((each.template_id, each.description) for each in templates), empty="None here.")
 
 
 def memory_list(memories: Iterable[Memory]) -> RenderableType:
@@ -134,6 +101,7 @@ def memory_list(memories: Iterable[Memory]) -> RenderableType:
         (
             each.memory_id,
             word(each, "kind") + (", pinned" if each.pinned else ""),
+            " ".join(filter(None, (each.platform, each.content_type))) or "-",
             f"{each.importance:.2f}",
             when(each.create_time),
             when(each.last_use_time),
@@ -142,7 +110,7 @@ def memory_list(memories: Iterable[Memory]) -> RenderableType:
         )
         for each in memories
     )
-    columns = ("id", "kind", "matters", "learned", "last used", "from", "what")
+    columns = ("id", "kind", "for", "matters", "learned", "last used", "from", "what")
     return table(columns, rows, empty="Nothing is remembered yet.")
 
 
@@ -162,27 +130,82 @@ def match_list(matches: Iterable[SignalMatch]) -> RenderableType:
     return table(("campaign", "trigger", "outcome", "cycle", "score"), rows, empty=empty)
 
 
-def _agent(agent: Any) -> str:
-    told = f"{agent.agent_id}, weight {agent.weight if agent.HasField('weight') else 1}"
+def _agent(agent: CampaignAgent) -> str:
+    parts = [agent.agent_id + (f" version {agent.agent_version}" if agent.agent_version else "")]
+    parts.append(f"weight {agent.weight if agent.HasField('weight') else 1}")
+    if agent.HasField("daily_budget"):
+        parts.append(f"at most {money_text(agent.daily_budget)} a day")
+    if agent.platforms:
+        parts.append(f"for {', '.join(agent.platforms)}")
     if agent.signal_kinds:
-        told += f", answers {', '.join(agent.signal_kinds)}"
-    return told + (", disabled" if agent.disabled else "")
+        parts.append(f"answers {', '.join(agent.signal_kinds)}")
+    return ", ".join([*parts, *(["disabled"] if agent.disabled else [])])
+
+
+def _target(target: RotationTarget) -> str:
+    parts = [f"weight {target.weight}"]
+    parts += [f"for {target.platform}"] if target.platform else []
+    parts += [f"by {target.role}"] if target.role else []
+    return f"{target.topic or target.key} ({', '.join(parts)})"
+
+
+def _trigger(trigger: SignalTrigger) -> str:
+    agents = f"{trigger.max_agents} agent{'s' if trigger.max_agents != 1 else ''}"
+    apart = f", at least {span_text(trigger.cool_down.ToTimedelta())} apart" if trigger.cool_down.seconds else ""
+    return f"{_condition(trigger)}; at most {agents}{apart}{'; disabled' if trigger.disabled else ''}"
+
+
+def _condition(trigger: SignalTrigger) -> str:
+    """What fires it: `trend_spike from virality 70 and growth 25 %, on rain`."""
+    match trigger.WhichOneof("condition"):
+        case "trend_spike":
+            spike = trigger.trend_spike
+            words = ", ".join(spike.keywords) or "the words of brief and topics"
+            least = f"virality {spike.min_virality:g} and growth {spike.min_growth_percent:g} %"
+            return f"trend_spike from {least}, on {words}"
+        case "viral_post":
+            return f"viral_post from {trigger.viral_post.min_engagement_percent:g} % engagement"
+        case "performance_dip":
+            dip = trigger.performance_dip
+            return f"performance_dip from {dip.min_fall_percent:g} % over {span_text(dip.window.ToTimedelta())}"
+        case "custom":
+            return f"{trigger.custom.kind}, {trigger.custom.condition or 'always'}"
+        case None:
+            return "none that is known here"
+
+
+def _bounds(campaign: Campaign) -> str:
+    cycles, agents = campaign.max_concurrent_cycles, campaign.max_agents_per_cycle
+    parts = [f"{cycles} cycle{'s' if cycles != 1 else ''} at once", f"{agents} agent{'s' if agents != 1 else ''} each"]
+    if campaign.priority:
+        parts.append(f"priority {campaign.priority}")
+    if campaign.HasField("budget") or campaign.HasField("quota"):
+        parts.append(f"{word(campaign, 'exhaustion_policy')} when budget or quota is used up")
+    return ", ".join(parts)
+
+
+def _failures(campaign: Campaign) -> str:
+    policy = campaign.failure_policy
+    if not policy.max_attempts:
+        return ""
+    again = f", the second after {span_text(policy.initial_backoff.ToTimedelta())}" if policy.max_attempts > 1 else ""
+    tried = f"{policy.max_attempts} attempt{'s' if policy.max_attempts > 1 else ''}{again}"
+    return f"{tried}; {policy.pause_after} cycles in a row pause it, {policy.require_person_after} need a person"
+
+
+def _labels(campaign: Campaign) -> str:
+    return ", ".join(f"{key}={each}" for key, each in sorted(campaign.labels.items()) if key not in (MANAGED_BY, NAME))
 
 
 def _goal(goal: Goal) -> str:
-    progress = f" ({goal.metric}: {goal.current_value:g} of {goal.target_value:g})" if goal.metric else ""
-    return f"{goal.description}{progress}"
+    part = f", {goal.current_value / goal.target_value:.0%}" if goal.target_value > 0 else ""
+    progress = f" ({goal.metric}: {goal.current_value:g} of {goal.target_value:g}{part})" if goal.metric else ""
+    return f"{goal.description}{progress}" + (f", by {when(goal.due_time)}" if goal.HasField("due_time") else "")
 
 
 def _quota(most: Quota, made: Quota) -> str:
     bound = ((name, getattr(most, name), getattr(made, name)) for name in ("posts", "images", "videos"))
     return ", ".join(f"{count} of {limit} {name}" for name, limit, count in bound if limit)
-
-
-def _moved(time: ScheduledTime) -> str:
-    if time.shifted:
-        return "moved by a clock change"
-    return "a clock change repeats it" if time.repeated else ""
 
 
 def _cited(memory: Memory) -> str:

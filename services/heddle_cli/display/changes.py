@@ -25,7 +25,7 @@ _ONE_LINE = 60
 def step_lines(step: Step) -> Iterator[Text]:
     """One thing: what is done with it, then its fields that change."""
     sign, style = _SIGNS[step.action]
-    told = f"{sign} {_title(step)}" + (f": {step.note}" if step.note else "")
+    told = f"{sign} {step_name(step)}" + (f": {step.note}" if step.note else "")
     yield Text(clean(told + (f"  ({step.document.file})" if step.document else "")), style=style)
     if step.action is Action.REMOVE:
         return
@@ -65,7 +65,8 @@ def step_value(step: Step, made_id: str = "") -> dict[str, Any]:
     return value
 
 
-def _title(step: Step) -> str:
+def step_name(step: Step) -> str:
+    """As `agent writer` or `campaign shoes campaign_1`."""
     if isinstance(step, AgentStep):
         return f"agent {step.agent_id}"
     return f"campaign {step.name}" + (f" {step.campaign.campaign_id}" if step.campaign.campaign_id else "")

@@ -5,19 +5,29 @@ from collections.abc import Iterable, Iterator
 from rich.console import RenderableType
 
 from heddle.campaign.v1alpha1.cycle_pb2 import Cycle, CycleGap, CycleState, CycleTurn
-from heddle_cli.display.campaigns import cut, word
+from heddle_cli.display.campaign_words import cut, word
 from heddle_cli.display.tables import sheet, table
 from heddle_cli.display.times import spent, took, when
 from heddle_cli.manifests.values import money_text
 
 
-def cycle_list(cycles: Iterable[Cycle], gaps: Iterable[CycleGap] = (), *, oldest_first: bool = False) -> RenderableType:
-    """Cycles and the gaps between them, one a line, by their times."""
-    rows = [(each.scheduled_time.ToNanoseconds(), _cycle_row(each)) for each in cycles]
+def cycle_list(
+    cycles: Iterable[Cycle],
+    gaps: Iterable[CycleGap] = (),
+    *,
+    oldest_first: bool = False,
+    narrowed: bool = False,
+    words: int = 100,
+) -> RenderableType:
+    """Cycles and the gaps between them, one a line, by their times.
+
+    `narrowed`: only some were asked for; `words`: most characters of what each did.
+    """
+    rows = [(each.scheduled_time.ToNanoseconds(), _cycle_row(each, words)) for each in cycles]
     rows += [(each.range.start_time.ToNanoseconds(), _gap_row(each)) for each in gaps]
     rows.sort(key=lambda each: each[0], reverse=not oldest_first)
     columns = ("for", "id", "made by", "state", "turns", "took", "what")
-    empty = "No cycles yet: `heddle campaign trigger CAMPAIGN` starts one."
+    empty = "No cycles fit." if narrowed else "No cycles yet: `heddle campaign trigger CAMPAIGN` starts one."
     return table(columns, (row for _, row in rows), empty=empty)
 
 
@@ -30,6 +40,7 @@ def cycle_sheet(cycle: Cycle) -> list[RenderableType]:
             ("for", when(cycle.scheduled_time)),
             ("made by", word(cycle, "origin")),
             ("state", cycle_standing(cycle)),
+            ("why", cycle.end_note),
             ("topic", cycle.topic),
             ("signal", f"{cycle.evidence.kind} {cycle.evidence.dedupe_key}" if cycle.HasField("evidence") else ""),
             ("budget", money_text(cycle.budget) if cycle.HasField("budget") else ""),
@@ -68,12 +79,10 @@ def turn_state(turn: CycleTurn) -> str:
     told = word(turn, "state") + (f", attempt {turn.attempt}" if turn.attempt > 1 else "")
     if not turn.HasField("failure"):
         return told
-    # A reason that only runs have stands in the message.
-    reason = word(turn.failure, "reason").upper().replace(" ", "_") + ": " if turn.failure.reason else ""
-    return f"{told}: {reason}{cut(turn.failure.message)}"
+    return f"{told}: {turn.failure.reason_name}: {cut(turn.failure.message)}"
 
 
-def _cycle_row(cycle: Cycle) -> tuple[str, ...]:
+def _cycle_row(cycle: Cycle, words: int) -> tuple[str, ...]:
     return (
         when(cycle.scheduled_time),
         cycle.cycle_id,
@@ -81,7 +90,7 @@ def _cycle_row(cycle: Cycle) -> tuple[str, ...]:
         cycle_standing(cycle),
         _turns(cycle),
         took(cycle.start_time, cycle.end_time),
-        cut(cycle.summary or cycle.topic),
+        cut(cycle.summary or cycle.end_note or cycle.topic, words),
     )
 
 

@@ -57,6 +57,7 @@ def spawn_line(spawn: Spawn) -> str:
 
 def _grow(tree: Tree, run_id: str, below: dict[str, list[Spawn]]) -> None:
     for spawn in below.get(run_id, ()):
-        branch = tree.add(Text(clean(f"{spawn_line(spawn)}  {spent(spawn.usage)}")))
+        told = "  ".join(filter(None, (spawn_line(spawn), spent(spawn.usage), spawn.run_id)))
+        branch = tree.add(Text(clean(told)))
         if spawn.run_id:
             _grow(branch, spawn.run_id, below)

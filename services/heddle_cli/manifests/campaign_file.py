@@ -1,7 +1,7 @@
 """What a campaign's file may say: the contract's fields by their names, with spans, times and money in human form."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from google.type.money_pb2 import Money
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -12,6 +12,7 @@ Span = Annotated[timedelta, BeforeValidator(span)]
 Moment = Annotated[datetime, BeforeValidator(moment)]
 Amount = Annotated[Money, BeforeValidator(money)]
 Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Words = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -52,14 +53,16 @@ class Schedule(Part):
 
     @model_validator(mode="after")
     def _one_recurrence(self) -> "Schedule":
-        return _require_one(self, ("cron", "interval", "rrule", "once"))
+        names = ("cron", "interval", "rrule", "once")
+        # One that names no times gives dates and a limit to cycles by hand and by signal.
+        return _require_one(self, names) if _said(self, names) else self
 
 
 class Agent(Part):
     """One agent's part in the campaign."""
 
-    role: str
-    agent_id: str
+    role: Words
+    agent_id: Words
     agent_version: Whole | None = None
     objective: str | None = None
     weight: Whole | None = None
@@ -72,7 +75,7 @@ class Agent(Part):
 class RotationTarget(Part):
     """One thing that cycles take turns with."""
 
-    key: str
+    key: Words
     topic: str | None = None
     platform: str | None = None
     role: str | None = None
@@ -89,8 +92,8 @@ class Rotation(Part):
 class Goal(Part):
     """Something to reach."""
 
-    key: str
-    description: str
+    key: Words
+    description: Words
     metric: str | None = None
     target_value: float | None = None
     current_value: float | None = None
@@ -138,14 +141,14 @@ class PerformanceDip(Part):
 class CustomSignal(Part):
     """Fires on a signal of one's own, when a condition holds."""
 
-    kind: str
+    kind: Words
     condition: str | None = None
 
 
 class Trigger(Part):
     """A rule by which signals start cycles."""
 
-    key: str
+    key: Words
     trend_spike: TrendSpike | None = None
     viral_post: ViralPost | None = None
     performance_dip: PerformanceDip | None = None
@@ -165,7 +168,7 @@ class CampaignFile(Part):
     campaign: Name
     """Its name, which stands for it in this folder for as long as it is there."""
     state: Literal["draft", "active", "paused"] = "draft"
-    title: str
+    title: Words
     brief: str | None = None
     agents: list[Agent] | None = None
     schedule: Schedule | None = None
@@ -183,9 +186,13 @@ class CampaignFile(Part):
 
 
 def _require_one(part: PartT, names: tuple[str, ...]) -> PartT:
-    said: list[Any] = [name for name in names if getattr(part, name) is not None]
+    said = _said(part, names)
     if len(said) != 1:
         raise ValueError(
             f"must have exactly one of {', '.join(names)}" + (f"; it has {', '.join(said)}" if said else "")
         )
     return part
+
+
+def _said(part: Part, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if getattr(part, name) is not None]

@@ -15,13 +15,14 @@ from heddle.campaign.v1alpha1.campaign_service_pb2 import (
     PauseCampaignRequest,
     UpdateCampaignRequest,
 )
-from heddle.runtime.v1.agent_service_pb2 import ArchiveAgentRequest, CreateAgentRequest
+from heddle.runtime.v1.agent_service_pb2 import ArchiveAgentRequest
 from heddle_cli.display.screen import as_json
 from heddle_cli.manifests.documents import FaultyFiles
-from heddle_cli.manifests.plan import Action, AgentStep, CampaignStep, Step, placed, update_of
+from heddle_cli.manifests.plan import Action, AgentStep, CampaignStep, Step, creation_of, placed, update_of
 from heddle_cli.named_campaigns import campaigns_of
 from heddle_cli.session import Session
-from heddle_core.errors import CampaignNotFound, InvalidField
+from heddle_core.companion_errors import CampaignNotFound
+from heddle_core.errors import InvalidField
 
 _MOST_LIVES = 1_000
 """How often one and the same campaign can be created and deleted while the server remembers requests."""
@@ -56,7 +57,7 @@ async def _agent(session: Session, step: AgentStep) -> None:
     agents = session.stubs.agents
     match step.action:
         case Action.CREATE:
-            created = CreateAgentRequest(agent_id=step.agent_id, spec=step.spec)
+            created = creation_of(step)
             created.request_id = request_id(created)
             await agents.CreateAgent(created)
         case Action.UPDATE:

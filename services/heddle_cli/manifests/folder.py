@@ -18,7 +18,7 @@ from heddle_cli.manifests.documents import Document, Fault, FaultyFiles, Path, d
 from heddle_cli.manifests.messages import fill
 
 MANAGED_BY = "heddle.dev/managed-by"
-"""Label of a campaign: the set of files that it belongs to."""
+"""Label of a campaign or an agent: the set of files that it belongs to."""
 NAME = "heddle.dev/name"
 """Label of a campaign: its name in that set."""
 
@@ -40,6 +40,7 @@ class AgentManifest:
     document: Document
     agent_id: str
     spec: AgentSpec
+    """With its label."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class Manifests:
     campaigns: tuple[CampaignManifest, ...]
     whole: bool
     """Whether this is all of the set: a folder, and not one file of it."""
+    faults: tuple[Fault, ...] = ()
+    """What is wrong in files, whose documents are left out."""
+    agents_known: frozenset[str] | None = frozenset()
+    """Agents that the set names, also where their document has a fault. None: a file cannot be read at all."""
 
 
 def read_manifests(place: str, managed_by: str = "") -> Manifests:
@@ -70,6 +75,14 @@ def read_manifests(place: str, managed_by: str = "") -> Manifests:
 
     `managed_by`: name of the set; the folder's own if left out. Raises FaultyFiles with everything that is wrong.
     """
+    manifests = sound_manifests(place, managed_by)
+    if manifests.faults:
+        raise FaultyFiles(manifests.faults)
+    return manifests
+
+
+def sound_manifests(place: str, managed_by: str = "") -> Manifests:
+    """The same with what is wrong beside what is sound. Raises FaultyFiles where there is no file at all."""
     files = list(_files(File(place)))
     if not files:
         raise FaultyFiles([Fault(place, 1, "", "holds no *.yaml: name a folder or a file with agents and campaigns")])
@@ -81,22 +94,45 @@ def read_manifests(place: str, managed_by: str = "") -> Manifests:
         )
     agents: list[AgentManifest] = []
     campaigns: list[CampaignManifest] = []
+    found, unread = _documents(files)
+    faults += unread
+    for document in found:
+        try:
+            if "agent_id" in document.fields:
+                agents.append(_agent(document, name))
+            else:
+                campaigns.append(_campaign(document, name))
+        except FaultyFiles as faulty:
+            faults += faulty.faults
+    faults += _twice([(each.document, "agent_id", each.agent_id) for each in agents])
+    faults += _twice([(each.document, "campaign", each.name) for each in campaigns])
+    known = frozenset(str(each.fields.get("agent_id", "")) for each in found)
+    return Manifests(
+        name,
+        tuple(agents),
+        tuple(campaigns),
+        File(place).is_dir(),
+        tuple(in_order(faults)),
+        None if unread else known,
+    )
+
+
+def in_order(faults: Iterable[Fault]) -> list[Fault]:
+    """By file and line."""
+    return sorted(faults, key=lambda each: (each.file, each.line))
+
+
+def _documents(files: Iterable[File]) -> tuple[list[Document], list[Fault]]:
+    found: list[Document] = []
+    faults: list[Fault] = []
     for file in files:
         try:
-            for document in documents(file.read_text(encoding="utf-8"), str(file)):
-                if "agent_id" in document.fields:
-                    agents.append(_agent(document))
-                else:
-                    campaigns.append(_campaign(document, name))
+            found += documents(file.read_text(encoding="utf-8"), str(file))
         except FaultyFiles as faulty:
             faults += faulty.faults
         except (OSError, UnicodeDecodeError) as error:
             faults.append(Fault(str(file), 1, "", f"cannot be read: {error}"))
-    faults += _twice([(each.document, "agent_id", each.agent_id) for each in agents])
-    faults += _twice([(each.document, "campaign", each.name) for each in campaigns])
-    if faults:
-        raise FaultyFiles(sorted(faults, key=lambda each: (each.file, each.line)))
-    return Manifests(name, tuple(agents), tuple(campaigns), File(place).is_dir())
+    return found, faults
 
 
 def _files(place: File) -> Iterable[File]:
@@ -106,15 +142,17 @@ def _files(place: File) -> Iterable[File]:
     return [place] if place.exists() else []
 
 
-def _agent(document: Document) -> AgentManifest:
+def _agent(document: Document, managed_by: str) -> AgentManifest:
     fields = dict(document.fields)
     agent_id = fields.pop("agent_id")
     if not isinstance(agent_id, str) or not _NAME.fullmatch(agent_id):
         raise FaultyFiles([document.fault(("agent_id",), "must be 1 to 64 letters, digits, - and _")])
     try:
-        return AgentManifest(document, agent_id, agent_spec(fields))
+        spec = agent_spec(fields)
     except ParseError as error:
         raise FaultyFiles([_agent_fault(document, str(error))]) from error
+    spec.labels[MANAGED_BY] = managed_by
+    return AgentManifest(document, agent_id, spec)
 
 
 def _agent_fault(document: Document, problem: str) -> Fault:
@@ -152,6 +190,8 @@ def _faults(document: Document, error: ValidationError) -> Iterator[Fault]:
                 yield document.fault(path, "must be there")
             case "value_error":
                 yield document.fault(path, each["msg"].removeprefix("Value error, "))
+            case "string_too_short":
+                yield document.fault(path, "must not be empty")
             case "string_type":
                 yield document.fault(path, "must be text: put it in quotes")
             case _:

@@ -1,6 +1,6 @@
 """What has to be done so that a server has what a set of files says. Reads, and changes nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -14,16 +14,23 @@ from heddle.campaign.v1alpha1.campaign_service_pb2 import (
     UpdateCampaignRequest,
 )
 from heddle.runtime.v1.agent_pb2 import Agent, AgentSpec
-from heddle.runtime.v1.agent_service_pb2 import ListAgentsRequest, ListAgentsResponse, UpdateAgentRequest
+from heddle.runtime.v1.agent_service_pb2 import (
+    CreateAgentRequest,
+    GetAgentRequest,
+    ListAgentsRequest,
+    ListAgentsResponse,
+    UpdateAgentRequest,
+)
 from heddle_campaign.codec.campaigns import SETTINGS
 from heddle_cli.manifests.changes import FieldChange, field_changes
 from heddle_cli.manifests.documents import Document, Fault, FaultyFiles, path_of
-from heddle_cli.manifests.folder import MANAGED_BY, NAME, AgentManifest, CampaignManifest, Manifests
-from heddle_cli.manifests.marks import manager_of, marked
+from heddle_cli.manifests.folder import MANAGED_BY, NAME, AgentManifest, CampaignManifest, Manifests, in_order
 from heddle_cli.named_campaigns import campaigns_of
 from heddle_cli.paging import collect
 from heddle_cli.session import Session
 from heddle_core.errors import InvalidField
+from heddle_core.ids import is_id
+from heddle_core.runtime_errors import AgentNotFound
 
 _EVERYTHING = 100_000
 
@@ -82,17 +89,18 @@ async def make_plan(session: Session, manifests: Manifests, *, prune: bool = Fal
     """What differs between files and server.
 
     `prune`: what this set manages and no longer names is removed; `adopt`: agents of the same id that nobody manages,
-    or another set, become this set's. Raises FaultyFiles with everything that the server does not take.
+    or another set, become this set's. Raises FaultyFiles with the faults of the files and everything that the server
+    does not take.
     """
-    agents = {each.agent_id: each for each in await _agents(session)}
+    agents = await _named_agents(session, manifests)
     campaigns = await _campaigns(session, manifests.managed_by)
-    faults: list[Fault] = []
+    gone = await _gone_agents(session, manifests) if prune else []
+    faults = [*manifests.faults, *_unknown_agents(manifests, agents, {each.agent_id for each in gone})]
     steps: list[Step] = []
     for manifest in manifests.agents:
         try:
             step = _agent_step(manifest, agents.get(manifest.agent_id), manifests.managed_by, adopt=adopt)
-            if step.action is Action.UPDATE:
-                await session.stubs.agents.UpdateAgent(update_of(step, session.new_request_id(), validate_only=True))
+            await _ask_whether(session, step)
             steps.append(step)
         except FaultyFiles as faulty:
             faults += faulty.faults
@@ -104,11 +112,18 @@ async def make_plan(session: Session, manifests: Manifests, *, prune: bool = Fal
         except InvalidField as error:
             faults += placed(manifest.document, error)
     if faults:
-        raise FaultyFiles(faults)
+        raise FaultyFiles(in_order(faults))
     if prune:
         steps += _gone_campaigns(campaigns, {each.name for each in manifests.campaigns})
-        steps += _gone_agents(agents, {each.agent_id for each in manifests.agents}, manifests.managed_by)
+        steps += gone
     return Plan(manifests.managed_by, tuple(steps))
+
+
+def creation_of(step: AgentStep, request_id: str = "", *, validate_only: bool = False) -> CreateAgentRequest:
+    """The request that makes an agent."""
+    return CreateAgentRequest(
+        request_id=request_id, agent_id=step.agent_id, spec=step.spec, validate_only=validate_only
+    )
 
 
 def update_of(step: AgentStep, request_id: str = "", *, validate_only: bool = False) -> UpdateAgentRequest:
@@ -128,12 +143,38 @@ def placed(document: Document, error: InvalidField) -> list[Fault]:
     return [document.fault(path_of(each.field.partition(".")[2]), each.remedy) for each in error.violations]
 
 
-async def _agents(session: Session) -> Sequence[Agent]:
-    async def page(size: int, token: str) -> ListAgentsResponse:
-        request = ListAgentsRequest(page_size=size, page_token=token, include_archived=True)
-        return await session.stubs.agents.ListAgents(request)
+async def _named_agents(session: Session, manifests: Manifests) -> Mapping[str, Agent]:
+    """Those of the server that the files name, by their ids."""
+    named = {each.agent_id for each in manifests.agents}
+    named |= {agent.agent_id for each in manifests.campaigns for agent in each.campaign.agents}
+    found: dict[str, Agent] = {}
+    for agent_id in sorted(each for each in named if is_id(each)):
+        try:
+            found[agent_id] = (await session.stubs.agents.GetAgent(GetAgentRequest(agent_id=agent_id))).agent
+        except AgentNotFound:
+            continue
+    return found
 
-    return (await collect(page, "agents", most=_EVERYTHING)).agents
+
+def _unknown_agents(manifests: Manifests, there: Mapping[str, Agent], gone: set[str]) -> Iterator[Fault]:
+    """Agents of campaigns that neither the server nor the files have; those that are disabled may come later."""
+    if manifests.agents_known is None:
+        return
+    for manifest in manifests.campaigns:
+        for place, each in enumerate(manifest.campaign.agents):
+            if each.disabled or not is_id(each.agent_id) or each.agent_id in manifests.agents_known:
+                continue
+            agent = there.get(each.agent_id)
+            path = ("agents", place, "agent_id")
+            if agent is None:
+                remedy = f"there is no agent {each.agent_id}: `heddle agents list` tells those that are there"
+                yield manifest.document.fault(path, f"{remedy}, or put its file beside this one")
+            elif agent.archived or each.agent_id in gone:
+                why = "is archived" if agent.archived else "is removed with --prune"
+                yield manifest.document.fault(path, f"agent {each.agent_id} {why}: name another")
+            elif each.agent_version > agent.version:
+                remedy = f"agent {each.agent_id} has versions up to {agent.version}"
+                yield manifest.document.fault(("agents", place, "agent_version"), remedy)
 
 
 async def _campaigns(session: Session, managed_by: str) -> Mapping[str, Campaign]:
@@ -148,15 +189,12 @@ async def _campaigns(session: Session, managed_by: str) -> Mapping[str, Campaign
 
 
 def _agent_step(manifest: AgentManifest, agent: Agent | None, managed_by: str, *, adopt: bool) -> AgentStep:
-    try:
-        spec = marked(manifest.spec, managed_by)
-    except ValueError as error:
-        raise FaultyFiles([manifest.document.fault(("description",), str(error))]) from error
+    spec = manifest.spec
     step = AgentStep(Action.CREATE, manifest.agent_id, manifest.document, spec)
     if agent is None or agent.built_in:
         note = "takes the place of the one that comes with Heddle" if agent is not None else ""
         return replace(step, changes=field_changes(AgentSpec(), spec), note=note)
-    owner = manager_of(agent.spec)
+    owner = _manager_of(agent)
     if owner != managed_by and not adopt and not agent.archived:
         whose = f"belongs to the set {owner}" if owner else "was made otherwise"
         remedy = f"agent {manifest.agent_id} exists and {whose}: give --adopt to take it over, or choose another id"
@@ -166,6 +204,20 @@ def _agent_step(manifest: AgentManifest, agent: Agent | None, managed_by: str, *
         changes = (FieldChange("archived", "true", None), *changes)
     action = Action.UPDATE if changes else Action.UNCHANGED
     return replace(step, action=action, etag=agent.etag, changes=changes)
+
+
+def _manager_of(agent: Agent) -> str:
+    """The set that an agent belongs to. Empty: it was made otherwise."""
+    return agent.spec.labels.get(MANAGED_BY, "")
+
+
+async def _ask_whether(session: Session, step: AgentStep) -> None:
+    """Ask the server whether it would take an agent as it should be. Raises InvalidField."""
+    agents = session.stubs.agents
+    if step.action is Action.CREATE:
+        await agents.CreateAgent(creation_of(step, session.new_request_id(), validate_only=True))
+    elif step.action is Action.UPDATE:
+        await agents.UpdateAgent(update_of(step, session.new_request_id(), validate_only=True))
 
 
 async def _campaign_step(session: Session, manifest: CampaignManifest, there: Campaign | None) -> CampaignStep:
@@ -241,9 +293,17 @@ def _gone_campaigns(campaigns: Mapping[str, Campaign], named: set[str]) -> list[
     ]
 
 
-def _gone_agents(agents: Mapping[str, Agent], named: set[str], managed_by: str) -> list[Step]:
+async def _gone_agents(session: Session, manifests: Manifests) -> list[AgentStep]:
+    """Agents of the set that no file names any more."""
+
+    async def page(size: int, token: str) -> ListAgentsResponse:
+        labels = {MANAGED_BY: manifests.managed_by}
+        request = ListAgentsRequest(page_size=size, page_token=token, labels=labels)
+        return await session.stubs.agents.ListAgents(request)
+
+    named = {each.agent_id for each in manifests.agents}
     return [
         AgentStep(Action.REMOVE, each.agent_id, None, each.spec, note="it is archived; its threads stay")
-        for each in agents.values()
-        if manager_of(each.spec) == managed_by and not each.archived and each.agent_id not in named
+        for each in (await collect(page, "agents", most=_EVERYTHING)).agents
+        if each.agent_id not in named
     ]

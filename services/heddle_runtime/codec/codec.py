@@ -88,6 +88,7 @@ _MESSAGES: dict[type[Any], type[Message]] = {
     inputs.InputRequest: input_pb2.InputRequest,
     settings.ThreadSettings: thread_pb2.ThreadSettings,
     events.Plan: call_events_pb2.Plan,
+    events.ToolTerms: call_events_pb2.ToolTerms,
     **{cls: _payload_class(name) for cls, name in _CASES.items()},
 }
 

@@ -18,6 +18,7 @@ class CreateAgent:
     key: RequestKey
     agent_id: str
     spec: AgentSpec
+    validate_only: bool = False
 
 
 @value
@@ -50,6 +51,8 @@ class ListAgents:
     page: Page
     descending: bool = False
     include_archived: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """All of which an agent must have."""
 
 
 @value

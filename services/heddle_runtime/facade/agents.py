@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Protocol
 
 from heddle_core.clock import Clock
-from heddle_core.errors import AgentNotFound, IllegalTransition
+from heddle_core.errors import IllegalTransition
 from heddle_core.ids import TenantId
+from heddle_core.runtime_errors import AgentNotFound
 from heddle_core.values import value
 from heddle_runtime.facade.agent_commands import ArchiveAgent, CreateAgent, ListAgents, ListAgentVersions, UpdateAgent
 from heddle_runtime.facade.page_commands import Cursor, Listing
@@ -132,7 +133,7 @@ class Agents:
             and (not horizon or not _behind(agent_id, horizon, command.descending))
         ]
         merged = sorted([*own.items, *shipped], key=lambda agent: agent.agent_id, reverse=command.descending)
-        shown = [agent for agent in merged if command.include_archived or not agent.archived]
+        shown = [agent for agent in merged if _is_asked_for(agent, command)]
         page = tuple(shown[: command.page.size])
         cursors: tuple[Cursor, ...] = tuple((agent.agent_id,) for agent in page)
         return Listing(page, cursors, cursors[-1] if len(shown) > len(page) else own.more)
@@ -220,6 +221,11 @@ class Agents:
 
 def _pinned(reference: AgentReference) -> tuple[str, int]:
     return reference.agent_id, reference.version
+
+
+def _is_asked_for(agent: Agent, command: ListAgents) -> bool:
+    is_shown = command.include_archived or not agent.archived
+    return is_shown and command.labels.items() <= agent.spec.labels.items()
 
 
 def _behind(agent_id: str, after: str, descending: bool) -> bool:

@@ -4,9 +4,10 @@ import hmac
 from dataclasses import replace
 from typing import Protocol
 
-from heddle_core.errors import InputNotFound, NotFound, ResolutionTokenInvalid, invalid
+from heddle_core.errors import NotFound, invalid
 from heddle_core.failpoints import failpoint
 from heddle_core.ids import InputId, RunId, TenantId
+from heddle_core.runtime_errors import InputNotFound, ResolutionTokenInvalid
 from heddle_runtime.facade.answer_rules import check_answer
 from heddle_runtime.facade.commands import Cancelled, CancelRuns, Resolved, ResolveInput
 from heddle_runtime.lanes.lanes import Lanes

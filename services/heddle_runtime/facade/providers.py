@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Protocol
 
 from heddle_core.clock import Clock
-from heddle_core.errors import AlreadyExists, CannotServe, IllegalTransition, ToolProviderNotFound, invalid
+from heddle_core.errors import AlreadyExists, CannotServe, IllegalTransition, invalid
 from heddle_core.ids import TenantId
+from heddle_core.runtime_errors import ToolProviderNotFound
 from heddle_runtime.facade.page_commands import Listing, Page
 from heddle_runtime.facade.paging import page_of
 from heddle_runtime.facade.provider_commands import (
@@ -23,6 +24,7 @@ from heddle_runtime.tools.port import ToolProvider, ToolSpec
 from heddle_runtime.tools.registry import Difference, Registry
 from heddle_runtime.tools.schema import Schemas
 from heddle_runtime.tools.selection import Selection, Wishes
+from heddle_runtime.tools.shut_provider import ShutProvider
 
 FRESH = timedelta(seconds=5)
 """How long a tenant's rows are trusted: so late does this process learn of what another one has changed."""
@@ -224,12 +226,19 @@ class ToolProviders:
                     del shelf.rows[provider_id]
             for provider_id in rows.keys() - shelf.rows.keys() - self._shared.keys():
                 row = rows[provider_id]
-                shelf.registry.add(self._connect(provider_id, row.grpc_target), offered=row.allowed_tools)
+                shelf.registry.add(self._provider(row), offered=row.allowed_tools)
                 shelf.rows[provider_id] = row
             if shelf.changes == changes:
                 shelf.fresh_until = until
             await self._close_retired()
         return shelf
+
+    def _provider(self, row: ProviderRow) -> ToolProvider:
+        """What a row registers. One that the deployment does not let be reached any more must not hold up the rest."""
+        try:
+            return self._connect(row.provider_id, row.grpc_target)
+        except CannotServe as error:
+            return ShutProvider(row.provider_id, str(error))
 
     def _shelf(self, tenant: TenantId) -> _Shelf:
         shelf = self._shelves.get(tenant)

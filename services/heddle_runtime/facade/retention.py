@@ -21,6 +21,9 @@ _log = LogLines(__name__)
 THREADS_AT_ONCE = 500
 """Threads that are looked at in one read."""
 
+REQUESTS_AT_ONCE = 500
+"""Requests that go in one transaction."""
+
 
 @value
 class RetentionPolicy:
@@ -34,6 +37,9 @@ class RetentionPolicy:
     """Whether events stay until the relay has published them."""
     least: int = 256
     """Events that must be gained before a thread is trimmed for their number, since each trim stores a base."""
+
+    requests_kept: timedelta = timedelta(days=7)
+    """How long a request is known that made no run and no thread. The others are known as long as what they made."""
 
     @property
     def trims(self) -> bool:
@@ -66,6 +72,10 @@ class RetentionStore(Protocol):
 
     async def purge_deleted(self) -> int:
         """Go on removing what deleted threads have left; of how many threads."""
+        ...
+
+    async def purge_requests(self, kept_for: timedelta, most: int) -> int:
+        """Forget `most` requests that made no run and no thread, and are older; how many went."""
         ...
 
     async def candidates(self, policy: RetentionPolicy, after: Place, limit: int) -> Candidates:
@@ -110,6 +120,8 @@ class Upkeep:
         if not await self._store.is_eldest(self._worker_id):
             return 0
         await self._store.purge_deleted()
+        while await self._store.purge_requests(self._policy.requests_kept, REQUESTS_AT_ONCE) == REQUESTS_AT_ONCE:
+            pass  # each portion lets others in
         gone = 0
         place: Place | None = Place() if self._policy.trims else None
         while place is not None:

@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 
-from heddle_core.errors import IllegalTransition, InputNotFound, RunNotFound
+from heddle_core.errors import IllegalTransition
 from heddle_core.ids import InputId, MessageId, RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import InputNotFound, RunNotFound
 from heddle_runtime.facade.commands import Accepted, Cancelled, CancelRuns
 from heddle_runtime.facade.explain import Explanation, explain
 from heddle_runtime.facade.page_commands import Listing

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Mapping
 from datetime import timedelta
 from typing import Protocol
 
-from heddle_core.errors import CursorAhead, CursorTooOld, StreamRotated, ThreadUnfinished
 from heddle_core.ids import Ids, RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import CursorAhead, CursorTooOld, StreamRotated, ThreadUnfinished
 from heddle_runtime.facade.agents import Agents
 from heddle_runtime.facade.commands import (
     Caller,

@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from heddle_core.clock import Clock
-from heddle_core.errors import RateLimited, ThreadNotFound
 from heddle_core.failpoints import failpoint
 from heddle_core.faults import HeddleError
 from heddle_core.ids import Ids, MessageId, PrincipalId, RequestId, RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import RateLimited, ThreadNotFound
 from heddle_core.values import value
 from heddle_runtime.facade.commands import Accepted, AcceptTurn, Caller, Disposition, RequestKey
 from heddle_runtime.facade.rates import Rates

@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from heddle_core.errors import Overloaded, StaleFence, StoreUnavailable
+from heddle_core.errors import Overloaded, StoreUnavailable
 from heddle_core.failpoints import failpoint
 from heddle_core.faults import HeddleError
 from heddle_core.ids import RunId, TenantId, ThreadId, WorkerId
 from heddle_core.log_lines import LogLines
+from heddle_core.runtime_errors import StaleFence
 from heddle_core.values import value
 from heddle_runtime.lanes.beginning import Beginning, beginning
 from heddle_runtime.lanes.lease import Lease

@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 from datetime import timedelta
 
 from heddle_core.clock import Clock
-from heddle_core.errors import StaleFence
+from heddle_core.runtime_errors import StaleFence
 from heddle_runtime.runs.claim import Claim
 
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from heddle_core.errors import ChainBroken, ThreadNotFound
 from heddle_core.ids import TenantId, ThreadId
+from heddle_core.runtime_errors import ChainBroken, ThreadNotFound
 from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_database.tables import Readable

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from heddle_core.clock import Clock, SystemClock
 from heddle_core.errors import IllegalTransition
 from heddle_core.values import value
-from heddle_database.migrations import Migrations, migrate
+from heddle_database.migrations import Migrations, finish, migrate
 from heddle_database.new_tables import make_tables
 from heddle_database.port import Database, StatementFailed, Transaction
 from heddle_database.sqlite import SqliteDatabase
@@ -91,6 +91,23 @@ async def opened_for_writing(place: Place) -> AsyncGenerator[Database]:
             yield database
 
 
+async def finish_upgrade(place: Place) -> str | None:
+    """Run what had to wait until no process of an older version is left; the revision then, None: nothing ever had to.
+
+    Where processes share a database nobody but the caller can know that the older ones are gone for good.
+
+    Raises:
+        IllegalTransition: there is no such database, a process has the file open, or its tables are of a newer version.
+        StoreUnavailable: it cannot be opened.
+    """
+    if place.url:
+        async with opened_postgres(place.url) as database:
+            if await revision_of(database, place.holding) is None:
+                raise _missing(place)
+    async with opened_for_writing(place) as database:
+        return await finish(database, place.holding.migrations)
+
+
 @asynccontextmanager
 async def opened_sqlite(file: Path) -> AsyncGenerator[Database]:
     """A database file, made if missing, for this process alone."""
@@ -103,11 +120,16 @@ async def opened_sqlite(file: Path) -> AsyncGenerator[Database]:
 
 @asynccontextmanager
 async def opened_postgres(url: str) -> AsyncGenerator[Database]:
-    """A PostgreSQL database. A dump or a load is one transaction, however long it takes."""
+    """A PostgreSQL database. A dump or a load is one transaction, however long it takes.
+
+    Nothing is kept on a connection, so that the address may be that of a proxy that pools by transaction.
+    """
     from heddle_database.postgres import PostgresDatabase
     from heddle_database.postgres_connection import PostgresOptions
 
-    options = PostgresOptions(writers=1, readers=1, statement_timeout=_NEVER, idle_timeout=_NEVER)
+    options = PostgresOptions(
+        writers=1, readers=1, prepared_statements=False, statement_timeout=_NEVER, idle_timeout=_NEVER
+    )
     database = await PostgresDatabase.open(url, options=options)
     try:
         yield database

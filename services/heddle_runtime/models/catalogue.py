@@ -10,8 +10,8 @@ from dataclasses import field
 from datetime import timedelta
 from pathlib import Path
 
-from heddle_core.errors import ModelNotFound
 from heddle_core.ids import Ids, is_id
+from heddle_core.runtime_errors import ModelNotFound
 from heddle_core.values import value
 from heddle_runtime.models.discovery import KEY_VARIABLES
 from heddle_runtime.models.port import FaultKind, Model, ModelFault

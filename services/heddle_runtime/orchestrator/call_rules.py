@@ -17,9 +17,10 @@ from heddle_runtime.runs.state import InputState
 from heddle_runtime.runs.turn import ClientTool
 from heddle_runtime.threads.events import InputRequested, Payload, ToolCallCompleted, ToolCallOutcome
 from heddle_runtime.threads.state import CallFold, Resolution, RunFold, ThreadFold
-from heddle_runtime.tools.port import NO_ARGUMENTS, RiskClass, ToolSpec
+from heddle_runtime.tools.port import NO_ARGUMENTS, ToolSpec
 from heddle_runtime.tools.schema import Schemas
-from heddle_runtime.tools.selection import Unknown
+from heddle_runtime.tools.selection import Found, Unknown
+from heddle_runtime.tools.terms import sent_tool
 
 
 @value
@@ -64,11 +65,11 @@ def next_of_call(
     client_tool = setup.client_tools.get(call.tool)
     if client_tool is not None:
         return _client_call(run, call, client_tool, ordinal, setup, schemas, now)
+    if call.started:
+        return _sent_before(run, call, ordinal, setup, fence, now)
     found = setup.tools.find(call.tool)
     if isinstance(found, Unknown):
-        return _in_doubt(run, call, call.tool, ordinal, setup, now) if call.started else _failed(call, found.message)
-    if call.started:
-        return _sent_before(run, call, found.spec, ordinal, setup, fence, now)
+        return _failed(call, found.message)
     return _unsent(thread, run, call, found.spec, ordinal, setup, schemas, resolution, now)
 
 
@@ -118,21 +119,30 @@ def _after_approval(call: CallFold, spec: ToolSpec, schemas: Schemas, resolution
     return Ready(spec, arguments)
 
 
-def _sent_before(
-    run: RunFold, call: CallFold, spec: ToolSpec, ordinal: int, setup: Setup, fence: int, now: Micros
-) -> NextOfCall:
+def _sent_before(run: RunFold, call: CallFold, ordinal: int, setup: Setup, fence: int, now: Micros) -> NextOfCall:
     """A call with an intent and no result, whose owner is gone: sent again only if that does no harm (P8)."""
     if call.dispatch_fence == fence:
         return Awaiting()
+    spec = _tool_of_sent(call, setup)
+    if spec is None:
+        return _in_doubt(run, call, call.tool, ordinal, setup, now)
     if spec.repeatable:
         return Ready(spec, sent_arguments(run, call))
-    if spec.risk is RiskClass.READ:
+    if not spec.asks_in_doubt:
         return _ended(call, ToolCallOutcome.UNKNOWN, "The runtime stopped while the tool was at work.")
     return _in_doubt(run, call, spec.path, ordinal, setup, now)
 
 
+def _tool_of_sent(call: CallFold, setup: Setup) -> ToolSpec | None:
+    """By what is on record of it, also if nobody serves it now: its name alone may have come to mean another tool."""
+    if call.terms is not None:
+        return sent_tool(call.path, call.terms, setup.tools.at(call.path))
+    found = setup.tools.find(call.tool)
+    return found.spec if isinstance(found, Found) else None
+
+
 def _in_doubt(run: RunFold, call: CallFold, tool: str, ordinal: int, setup: Setup, now: Micros) -> Known:
-    """A person says how the call ended; also where its tool is gone meanwhile, and nobody knows what it could do."""
+    """A person says how the call ended; also where nobody knows what its tool could do."""
     asked = _input(run, call, InputKind.RECONCILE, minted_input(run, ordinal, "r"), setup, now)
     prompt = f"{tool} was called, and whether it took effect is not known: how did it end?"
     return Known((InputRequested(replace(asked, prompt=prompt, tool=tool)),))

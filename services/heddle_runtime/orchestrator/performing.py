@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -16,7 +17,7 @@ from heddle_runtime.orchestrator.decisions import ReadyCall
 from heddle_runtime.orchestrator.journal import Journal
 from heddle_runtime.orchestrator.setup import Setup
 from heddle_runtime.runs.claim import Claim
-from heddle_runtime.runs.content import Text
+from heddle_runtime.runs.content import Json, Text
 from heddle_runtime.runs.inputs import InputKind, InputRequest
 from heddle_runtime.runs.state import InputState
 from heddle_runtime.runs.stop import Stop
@@ -33,7 +34,8 @@ from heddle_runtime.threads.events import (
 from heddle_runtime.threads.state import RunFold
 from heddle_runtime.tools.executor import Executor
 from heddle_runtime.tools.outcomes import Asked, Deferred, Failed, InDoubt, Outcome, Replied, Stopped, TimedOut
-from heddle_runtime.tools.port import CallContext, RiskClass, ToolInvocation, ToolProgress, ToolProvider, ToolReply
+from heddle_runtime.tools.port import CallContext, ToolInvocation, ToolProgress, ToolProvider, ToolReply
+from heddle_runtime.tools.terms import terms_of
 
 
 class Providers(Protocol):
@@ -76,6 +78,7 @@ class Performing:
                 input_id=minted_input(run, each.ordinal),
                 fence=self.journal.claim.fence,
                 attempt=each.call.dispatches + 1,
+                terms=terms_of(each.spec),
             )
             for each in ready
         )
@@ -116,7 +119,10 @@ class Performing:
     ) -> tuple[Payload, ...]:
         claim = self.journal.claim
         provider = self.providers.provider(claim.tenant, ready.spec.provider_id)
+        sent_before = run.calls[ready.call.call_id].dispatches > 1
         if provider is None:
+            if sent_before:
+                return self._in_doubt(run, ready, "its provider was removed before anybody heard the end")
             return (_completed(ready, ToolCallOutcome.ERROR, f"{ready.spec.path} is not served any more."),)
         reports = _Reports(self.journal, ready)
         invocation = self._invocation(run, ready, seconds)
@@ -126,7 +132,7 @@ class Performing:
             invocation,
             report=reports.note,
             stop=stop,
-            sent_before=run.calls[ready.call.call_id].dispatches > 1,
+            sent_before=sent_before,
         )
         failpoint("tool_done")
         await reports.finish()
@@ -156,6 +162,8 @@ class Performing:
         match outcome:
             case Replied(reply):
                 return (_replied(ready, ToolCallOutcome.OK, reply), *_blocks(reply))
+            case Failed(message, None, reason) if reason:
+                return (_refused(ready, reason, message),)
             case Failed(message, reply):
                 if reply is None:
                     return (_completed(ready, ToolCallOutcome.ERROR, message),)
@@ -190,8 +198,8 @@ class Performing:
 
     def _in_doubt(self, run: RunFold, ready: ReadyCall, message: str) -> tuple[Payload, ...]:
         """UNKNOWN for what does little harm; a person reconciles what may have done more (SEMANTICS 27)."""
-        if ready.spec.risk is RiskClass.READ:
-            return (_completed(ready, ToolCallOutcome.UNKNOWN, message),)
+        if not ready.spec.asks_in_doubt:
+            return (_completed(ready, ToolCallOutcome.UNKNOWN, f"{ready.spec.path} was called, and {message}."),)
         asked = self._input(ready, InputKind.RECONCILE, minted_input(run, ready.ordinal, "r"))
         prompt = f"{ready.spec.path} was called, and {message}. How did it end?"
         return (InputRequested(replace(asked, prompt=prompt)),)
@@ -250,6 +258,12 @@ def _until(asked: InputRequest, expire_time: Micros | None) -> InputRequest:
 
 def _completed(ready: ReadyCall, outcome: ToolCallOutcome, message: str) -> ToolCallCompleted:
     return ToolCallCompleted(ready.call.call_id, outcome, (Text(message),))
+
+
+def _refused(ready: ReadyCall, reason: str, message: str) -> ToolCallCompleted:
+    """In the form in which Heddle's own tools refuse, so that a program can tell the reason, too."""
+    said = json.dumps({"error": reason, "message": message}, ensure_ascii=False)
+    return ToolCallCompleted(ready.call.call_id, ToolCallOutcome.ERROR, (Json(said),))
 
 
 def _replied(ready: ReadyCall, outcome: ToolCallOutcome, reply: ToolReply) -> ToolCallCompleted:

@@ -10,7 +10,7 @@ from heddle_runtime.tools.selection import Found
 
 
 def closing(run: RunFold, setup: Setup | None) -> tuple[Payload, ...]:
-    """Results for open calls and ends for open inputs. Without a setup nothing is known of the tools."""
+    """Results for open calls and ends for open inputs. Without a setup, tools are known by what their calls keep."""
     inputs = tuple(InputResolved(input_id, InputState.CANCELLED) for input_id in run.inputs)
     return inputs + tuple(_closed(call, setup) for call in run.open_calls)
 
@@ -24,8 +24,14 @@ def cancelled(run: RunFold, setup: Setup | None) -> tuple[Payload, ...]:
 def _closed(call: CallFold, setup: Setup | None) -> ToolCallCompleted:
     if not call.started:
         return ToolCallCompleted(call.call_id, ToolCallOutcome.CANCELLED, (Text("The call was not sent."),))
-    found = setup.tools.find(call.tool) if setup else None
-    if isinstance(found, Found) and found.spec.read_only:
+    if _only_reads(call, setup):
         return ToolCallCompleted(call.call_id, ToolCallOutcome.CANCELLED, (Text("The call was stopped."),))
     unknown = (Text("The call was sent, and whether it took effect is not known."),)
     return ToolCallCompleted(call.call_id, ToolCallOutcome.UNKNOWN, unknown)
+
+
+def _only_reads(call: CallFold, setup: Setup | None) -> bool:
+    if call.terms is not None:
+        return call.terms.read_only
+    found = setup.tools.find(call.tool) if setup else None
+    return isinstance(found, Found) and found.spec.read_only

@@ -6,6 +6,7 @@ from typing import Protocol
 from heddle_core.clock import Micros
 from heddle_core.ids import TenantId, ThreadId, WorkerId
 from heddle_core.values import value
+from heddle_runtime.relay.brokers import Brokers
 from heddle_runtime.threads.events import Event
 from heddle_runtime.threads.log import ThreadKey
 
@@ -66,6 +67,8 @@ class Standing:
     """Shards of others, with their owners; a shard that nobody has is in neither."""
     peers: frozenset[WorkerId]
     """The other relays that live, with shards or without."""
+    brokers: Brokers
+    """Whether these have the same stream; a relay that stands aside has no shards."""
 
 
 @value
@@ -88,11 +91,12 @@ EncodeTombstone = Callable[[Tombstone], Fact]
 class RelayStore(Protocol):
     """What the relay keeps in the database. All methods raise StoreUnavailable when it is in trouble."""
 
-    async def stand(self, worker_id: WorkerId, *, sole_process: bool) -> Standing:
-        """Take the shards that this worker may have, and read where the relay stands.
+    async def stand(self, worker_id: WorkerId, stream: Micros, *, sole_process: bool) -> Standing:
+        """Tell the others which stream this worker has, take the shards that it may have, and read where it stands.
 
-        All of them where the database admits no other process; else those that nobody has, and never more than this
-        worker's share of them.
+        `stream` is when the stream was made. All shards where the database admits no other process; else those that
+        nobody has, and never more than this worker's share of them. None while somebody who lives publishes to the
+        stream that is noted, and this is another.
         """
         ...
 
@@ -130,8 +134,12 @@ class RelayStore(Protocol):
         """
         ...
 
-    async def adopt(self, created: Micros) -> None:
-        """Note that this stream, and no other, is published to, and void the fences of what was published before."""
+    async def adopt(self, judged: StreamNote | None, created: Micros) -> bool:
+        """Note that the stream of `created`, and no other, is published to, and void the fences of what was before.
+
+        `judged` is the note by which it was found to be another. Nothing changes where somebody came first. Returns
+        whether it is the one that is noted now: it is not where others note their own, or live and publish to theirs.
+        """
         ...
 
     async def read_tombstones(self, limit: int) -> list[Tombstone]:

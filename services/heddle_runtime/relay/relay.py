@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import field
 from datetime import timedelta
 
+from heddle_bus.observed import Observed
 from heddle_bus.port import Bus
 from heddle_core.clock import Clock, Micros
 from heddle_core.errors import ServiceUnreachable
@@ -18,6 +19,7 @@ from heddle_core.faults import HeddleError
 from heddle_core.ids import WorkerId
 from heddle_core.log_lines import LogLines
 from heddle_core.values import value
+from heddle_runtime.relay.brokers import Brokers, warn
 from heddle_runtime.relay.doorbells import ShardDoorbells
 from heddle_runtime.relay.marks import Marks
 from heddle_runtime.relay.outbox import Outbox, OutboxLimits
@@ -45,6 +47,8 @@ class RelaySettings:
     """Whether the database admits no other process, so that all shards are this one's."""
     sweep_every: timedelta = timedelta(seconds=10)
     """How often it looks for what no doorbell told of."""
+    aside_every: timedelta = timedelta(seconds=2)
+    """How often it looks whether it may publish, while others do to another server."""
     leave_after: timedelta = timedelta(seconds=15)
     """Without the bus: others may reach it."""
     mark_every: timedelta = timedelta(milliseconds=500)
@@ -87,14 +91,21 @@ class Relay:
         self._outbox = Outbox(encode, self._settings.limits)
         self._marks = Marks()
         self._shards = Shards()
+        self._brokers = Observed(Brokers())
         self._doorbells = ShardDoorbells(bus, worker_id)
         self._bell = asyncio.Event()
         self._at_rest = asyncio.Event()
         self._connection = 0
+        self._stream = Micros(0)
         self._cursor: ThreadKey | None = None
         self._backlog_read = True
         self._sweep_at = 0.0
         self._mark_at = 0.0
+
+    @property
+    def brokers(self) -> Observed[Brokers]:
+        """Whether the other relays that live stand on the same server, as far as this one has looked."""
+        return self._brokers
 
     def committed(self, committed: Committed, fold: ThreadFold | None) -> None:
         """Take note of a commit. A listener of the ThreadLog."""
@@ -109,7 +120,8 @@ class Relay:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
         """Publish until the block is left; then mark what was published, and give the shards away."""
-        own = [asyncio.create_task(task) for task in (self._work(), self._watch_connection(), self._answer())]
+        told = warn(self._brokers, self._settings.aside_every)
+        own = [asyncio.create_task(task) for task in (self._work(), self._watch_connection(), self._answer(), told)]
         try:
             yield
         finally:
@@ -128,6 +140,9 @@ class Relay:
                 await self._connected()
                 rounds = await self._begin()
                 pause = self._settings.first_pause
+                if rounds is None:
+                    await self._stay_aside()
+                    continue
                 await self._relay(rounds)
             except HeddleError as error:
                 _log.info("the relay begins again", reason=error.reason, problem=str(error))
@@ -148,6 +163,7 @@ class Relay:
                 await self._write_marks()
                 await self._store.leave(self._worker_id)
                 self._shards.take_note({}, {}, frozenset())
+                self._brokers.set(Brokers())
         await connection.until(lambda state: state.durable)
 
     async def _watch_connection(self) -> None:
@@ -169,18 +185,27 @@ class Relay:
 
     # --- from a connection to its end ---
 
-    async def _begin(self) -> Rounds:
-        """Find out where the relay stands, and have the backlog read."""
+    async def _begin(self) -> Rounds | None:
+        """Find out where the relay stands, and have the backlog read; None: it has to stand aside."""
         self._connection = self._bus.connection.value.count
+        self._sweep_at = self._now() + self._settings.sweep_every.total_seconds()  # before looking, as with the bell
         await self._write_marks()
+        self._stream = (await self._bus.identity()).created
+        known = self._brokers.value
         standing = await self._stand()
+        if standing.brokers.aside:
+            if standing.brokers != known:
+                await self._doorbells.announce(self._shards)  # a peer on this very server looks, and stands here, too
+            return None
         verdict, stream = await judge(self._bus, standing.stream)
+        self._check_stream(stream.created)
         if verdict is StreamVerdict.REPLACED:
             _log.warning("the event stream was lost or replaced: what is young enough is published again")
             self._marks.forget()
             await self._rewind()
         if verdict is not StreamVerdict.SAME:
-            await self._store.adopt(stream.created)
+            if not await self._store.adopt(standing.stream, stream.created):
+                raise ServiceUnreachable("the event stream", "others have agreed on another one meanwhile")
             standing = await self._stand()
         self._outbox.open()
         rounds = Rounds(self._bus, self._marks, standing.log_epoch, stream.created, self._connection)
@@ -188,15 +213,29 @@ class Relay:
         await self._sweep(rounds)
         return rounds
 
+    async def _stay_aside(self) -> None:
+        """Wait until it is time to look again, or somebody rings: whoever stands on another server cannot."""
+        look_at = self._now() + self._settings.aside_every.total_seconds()
+        while self._now() < min(look_at, self._sweep_at) and self._bus.connection.value.count == self._connection:
+            self._at_rest.set()
+            try:
+                async with asyncio.timeout_at(look_at):
+                    await self._bell.wait()
+            except TimeoutError:
+                return
+            self._bell.clear()
+
     async def _relay(self, rounds: Rounds) -> None:
         while True:
             self._bell.clear()  # before looking, or a ring in between is lost
             self._check_connection()
-            for key in await self._doorbells.ring(self._shards):
-                self._outbox.add_behind(key)
             if self._now() >= self._sweep_at:
+                self._sweep_at = self._now() + self._settings.sweep_every.total_seconds()
+                self._check_stream((await self._bus.identity()).created)
                 await self._look_at_shards()
                 await self._sweep(rounds)
+            for key in await self._doorbells.ring(self._shards):  # behind that look, which may tell whose shard it is
+                self._outbox.add_behind(key)
             await self._read_backlog()
             facts = await self._next_facts()
             if facts:
@@ -230,7 +269,6 @@ class Relay:
 
     async def _sweep(self, rounds: Rounds) -> None:
         """Look for everything that no doorbell told of."""
-        self._sweep_at = self._now() + self._settings.sweep_every.total_seconds()
         await self._write_marks()
         await self._publish_deletions(rounds)
         self._cursor, self._backlog_read = None, False
@@ -269,13 +307,16 @@ class Relay:
             return
         await self._write_marks()  # under the fences of their time, before others are known
         held = self._shards.held
-        await self._stand()
+        standing = await self._stand()
+        if standing.brokers.aside:
+            raise ServiceUnreachable("the event stream", "others publish to another one by now")
         if self._shards.held != held:
             await self._doorbells.announce(self._shards)
 
     async def _stand(self) -> Standing:
-        standing = await self._store.stand(self._worker_id, sole_process=self._settings.sole_process)
+        standing = await self._store.stand(self._worker_id, self._stream, sole_process=self._settings.sole_process)
         self._shards.take_note(standing.fences, standing.owners, standing.peers)
+        self._brokers.set(standing.brokers)
         return standing
 
     # --- marks ---
@@ -331,6 +372,10 @@ class Relay:
         state = self._bus.connection.value
         if not state.durable or state.count != self._connection:
             raise ServiceUnreachable("the event stream", state.problem or "it was connected anew")
+
+    def _check_stream(self, created: Micros) -> None:
+        if created != self._stream:
+            raise ServiceUnreachable("the event stream", "it is another than the relay has told the others")
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

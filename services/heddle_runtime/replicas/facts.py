@@ -1,11 +1,12 @@
 """How those who watch here hear of what other processes commit: each published event is a doorbell for its thread.
 
-Nothing is taken from the message itself: what was committed is read from the log. Where there is no bus, or while it is
-away, a sweep each second looks at the threads that are watched, and at no others.
+Nothing is taken from the message itself: what was committed is read from the log. Where there is no bus, while it is
+away, and while some process is on another one, a sweep each second looks at the threads that are watched, and at no
+others.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -64,7 +65,10 @@ class Facts:
         bus: Bus | None,
         words: Words | None,
         settings: FactSettings | None = None,
+        *,
+        apart: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`apart` says whether there are processes now whose messages do not come over this bus."""
         self._interest = interest
         self._store = store
         self._log = log
@@ -74,6 +78,7 @@ class Facts:
         self._bus = bus
         self._words = words
         self._settings = settings or FactSettings()
+        self._apart = apart
         self._listening: dict[ThreadKey, asyncio.Task[None]] = {}
         self._told: dict[ThreadKey, int] = {}
         self._changed: Mapping[ThreadKey, int] = {}
@@ -103,7 +108,7 @@ class Facts:
             for key in self._interest.keys - self._listening.keys():
                 self._interest.note(key)  # it was worked on here
             now = asyncio.get_running_loop().time()
-            if not self._connected or now - looked >= self._settings.sweep_every_beside_bus.total_seconds():
+            if not self._hears_all or now - looked >= self._settings.sweep_every_beside_bus.total_seconds():
                 looked = now
                 await self.look(self._interest.keys)
 
@@ -151,8 +156,8 @@ class Facts:
         self._poke(key, _BEYOND)
 
     @property
-    def _connected(self) -> bool:
-        return self._bus is not None and self._bus.connection.value.connected
+    def _hears_all(self) -> bool:
+        return self._bus is not None and self._bus.connection.value.connected and not self._apart()
 
     # --- which threads ---
 

@@ -48,10 +48,14 @@ class Replica:
         encode: EncodeWords,
         decode: DecodeWords,
         settings: FactSettings | None = None,
+        *,
+        apart: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Without a `bus`, what others do is found by sweeps alone, and their words are not seen here."""
+        """Without a `bus`, what others do is found by sweeps alone, and their words are not seen here; the same with
+        others who are on another one, as `apart` says.
+        """
         words = Words(bus, worker_id, store, log, followers, decode) if bus is not None else None
-        facts = Facts(interest, store, log, followers, ring, work, bus, words, settings)
+        facts = Facts(interest, store, log, followers, ring, work, bus, words, settings, apart=apart)
         log.add_listener(facts.committed)
         self._parts: list[Part] = [("listening", facts.keep_listening), ("sweeping", facts.sweep)]
         self._doorbells: WorkerDoorbells | None = None

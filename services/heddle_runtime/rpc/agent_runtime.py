@@ -5,8 +5,9 @@ from contextlib import aclosing
 from typing import Protocol
 
 from heddle.runtime.v1 import agent_runtime_pb2 as pb
-from heddle_core.errors import RequestNotFound, invalid
+from heddle_core.errors import invalid
 from heddle_core.ids import InputId, PrincipalId, RequestId, RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import RequestNotFound
 from heddle_core.values import value
 from heddle_grpc.authorization import Access, Rule, authorize
 from heddle_grpc.calls import Context, current

@@ -72,7 +72,8 @@ class AgentServicer:
     async def CreateAgent(self, request: pb.CreateAgentRequest, context: Context) -> pb.CreateAgentResponse:
         """Make an agent."""
         spec = self._spec(request.spec, _SPEC)
-        command = CreateAgent(caller(context), request_key("CreateAgent", request), request.agent_id, spec)
+        key = request_key("CreateAgent", request)
+        command = CreateAgent(caller(context), key, request.agent_id, spec, request.validate_only)
         return pb.CreateAgentResponse(agent=agent_message(await self.agents.create(command)))
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.GetAgentResponse:
@@ -86,7 +87,8 @@ class AgentServicer:
         tenant = caller(context).tenant
         order = order_asked(request.order_by, ("agent_id", "agent_id desc"))
         page = page_asked(tenant, request)
-        command = ListAgents(tenant, page, order == "agent_id desc", request.include_archived)
+        labels = dict(request.labels)
+        command = ListAgents(tenant, page, order == "agent_id desc", request.include_archived, labels)
         given = page_given(tenant, request, await self.agents.list(command), agent_message, _agent_reference)
         return pb.ListAgentsResponse(agents=given.messages, next_page_token=given.next_page_token)
 

@@ -10,8 +10,9 @@ from random import Random
 
 from heddle.runtime.v1 import stream_pb2
 from heddle.runtime.v1.stream_pb2 import StreamFrame
-from heddle_core.errors import Draining, SlowReader, StreamRotated
+from heddle_core.errors import Draining
 from heddle_core.ids import ThreadId
+from heddle_core.runtime_errors import SlowReader, StreamRotated
 from heddle_core.values import value
 from heddle_grpc.drain import Drain
 from heddle_runtime.codec.codec import event_message

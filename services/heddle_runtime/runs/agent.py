@@ -1,5 +1,7 @@
 """What an agent is: instructions, model, tools and bounds, at a version. Values only."""
 
+from collections.abc import Mapping
+from dataclasses import field
 from enum import IntEnum
 
 from heddle_core.clock import Micros
@@ -34,6 +36,8 @@ class AgentSpec:
     temperature: float | None = None
     history_window: int = 0
     """Messages of history that the model sees; zero: `HISTORY_WINDOW`."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """For whoever manages agents; no model sees them."""
 
 
 @value

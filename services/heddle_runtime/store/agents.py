@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from heddle_core.clock import Micros
-from heddle_core.errors import AgentNotFound, AlreadyExists, EtagMismatch
+from heddle_core.errors import AlreadyExists, EtagMismatch
 from heddle_core.ids import TenantId
+from heddle_core.runtime_errors import AgentNotFound
 from heddle_database.port import Row, Transaction
 from heddle_runtime.codec.agents import spec_of_stored, stored_spec
 from heddle_runtime.facade.agent_commands import ArchiveAgent, CreateAgent, ListAgents, ListAgentVersions, UpdateAgent
@@ -95,8 +96,9 @@ def create_agent(writer: LogWriter, command: CreateAgent, first_version: int) ->
     if found is not None:
         raise AlreadyExists("agent", command.agent_id)
     agent = Agent(command.agent_id, first_version, command.spec, revision=1, create_time=writer.tx.now)
-    _insert(writer.tx, tenant, agent)
-    requests.remember(writer.tx, command.caller, command.key, response=str(first_version).encode())
+    if not command.validate_only:
+        _insert(writer.tx, tenant, agent)
+        requests.remember(writer.tx, command.caller, command.key, response=str(first_version).encode())
     return agent
 
 

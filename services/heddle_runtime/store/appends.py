@@ -1,7 +1,7 @@
 """How the owner of a run writes: fenced, in the expected state, at most once per append number (SEMANTICS 13)."""
 
-from heddle_core.errors import RunNotFound, StaleFence
 from heddle_core.ids import RunId
+from heddle_core.runtime_errors import RunNotFound, StaleFence
 from heddle_core.values import value
 from heddle_runtime.codec.codec import MAPPING
 from heddle_runtime.runs.state import InputState, RunState, Transition, advance
@@ -139,7 +139,9 @@ def _ending(writer: LogWriter, payloads: tuple[Payload, ...]) -> tuple[str, dict
         case RunCompleted() as completed:
             columns["result"] = MAPPING.encode(completed.result).SerializeToString()
         case RunFailed() as failed:
-            columns |= {"failure_reason": int(failed.failure.reason), "failure_message": failed.failure.message}
+            # Whoever failed may say anything; the event keeps it as bytes, a text of PostgreSQL holds no NUL.
+            message = failed.failure.message.replace("\0", "")
+            columns |= {"failure_reason": int(failed.failure.reason), "failure_message": message}
         case RunCancelled() as cancelled:
             columns["cancel_cause"] = int(cancelled.cause)
         case _:

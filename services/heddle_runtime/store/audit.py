@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from heddle_core.errors import ChainBroken
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import ChainBroken
 from heddle_core.values import value
 from heddle_database.port import Row, Transaction
 from heddle_runtime.runs.state import InputState, RunState

@@ -2,7 +2,6 @@
 
 import json
 
-from heddle_core.errors import ThreadNotFound
 from heddle_core.ids import RunId, ThreadId
 from heddle_runtime.facade.commands import Cancelled, CancelledRun, CancelRuns
 from heddle_runtime.runs.content import Actor
@@ -12,6 +11,7 @@ from heddle_runtime.store import requests
 from heddle_runtime.store.families import settle_child
 from heddle_runtime.store.log import Head, LogWriter, draft
 from heddle_runtime.store.run_rows import COLUMNS, find_run, get_run, run_value
+from heddle_runtime.store.tombstones import no_thread
 from heddle_runtime.threads.events import RunCancelled, RunCancelRequested
 
 METHOD = "CancelRun"
@@ -121,7 +121,7 @@ def _targets(writer: LogWriter, command: CancelRuns) -> tuple[list[Run], tuple[R
             thread=command.thread_id,
         )
         if row is None:
-            raise ThreadNotFound(command.thread_id)
+            raise no_thread(tx, tenant, command.thread_id)
         return ([get_run(tx, tenant, RunId(row[0]))] if row[0] else []), ()
     if len(command.run_ids) == 1:
         return [get_run(tx, tenant, command.run_ids[0])], ()

@@ -1,7 +1,7 @@
 """How a thread goes: what runs is cancelled, the rows go at once, the events in portions, and a tombstone stays."""
 
-from heddle_core.errors import ThreadNotFound, ThreadUnfinished
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import ThreadNotFound, ThreadUnfinished
 from heddle_database.port import Transaction
 from heddle_runtime.facade.thread_commands import DeleteThread, ThreadDeleted
 from heddle_runtime.runs.content import Actor
@@ -12,6 +12,7 @@ from heddle_runtime.store.log import LogWriter
 from heddle_runtime.store.run_queries import unfinished_runs
 from heddle_runtime.store.store import Store
 from heddle_runtime.store.threads import set_archived
+from heddle_runtime.store.tombstones import no_thread
 
 PORTION = 2_000
 """Events that are removed in one transaction, so that a long thread does not make others wait."""
@@ -38,7 +39,7 @@ def begin_deletion(writer: LogWriter, command: DeleteThread) -> tuple[RunId, ...
     """
     tenant, actor = command.caller.tenant, command.caller.actor
     if not set_archived(writer, tenant, command.thread_id, archived=True, actor=actor):
-        raise ThreadNotFound(command.thread_id)
+        raise no_thread(writer.tx, tenant, command.thread_id)
     for run in unfinished_runs(writer.tx, tenant, command.thread_id):
         _cancel_family(writer, run, CancelCause.THREAD_DELETED, actor)
     return tuple(run.run_id for run in unfinished_runs(writer.tx, tenant, command.thread_id))

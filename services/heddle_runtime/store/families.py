@@ -1,7 +1,7 @@
 """Parents and children: who may start one, what it may spend, and what comes back (SEMANTICS 16, 29)."""
 
-from heddle_core.errors import BudgetExceeded, DepthExceeded, FanOutExceeded, ParentCancelled, ParentFinished
 from heddle_core.ids import RunId, ThreadId
+from heddle_core.runtime_errors import BudgetExceeded, DepthExceeded, FanOutExceeded, ParentCancelled, ParentFinished
 from heddle_core.usage import MicroUsd
 from heddle_core.values import value
 from heddle_database.port import Transaction

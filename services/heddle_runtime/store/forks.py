@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from heddle_core.errors import AlreadyExists, Conflict, CursorAhead, ForkNotAtBoundary
+from heddle_core.errors import AlreadyExists, Conflict
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import CursorAhead, ForkNotAtBoundary
 from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_runtime.facade.commands import ForkThread

@@ -3,8 +3,9 @@
 import hashlib
 from dataclasses import replace
 
-from heddle_core.errors import InputAlreadyResolved, InputExpired, InputNotFound, invalid
+from heddle_core.errors import invalid
 from heddle_core.ids import InputId, TenantId
+from heddle_core.runtime_errors import InputAlreadyResolved, InputExpired, InputNotFound
 from heddle_runtime.codec.codec import MAPPING, payload_value
 from heddle_runtime.facade.commands import Resolved, ResolveInput
 from heddle_runtime.runs.content import RUNTIME, Actor

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from heddle_core.errors import ThreadNotFound
 from heddle_core.ids import RunId, TenantId, ThreadId
 from heddle_core.usage import MicroUsd, Usage
 from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_runtime.codec.codec import payload_number, payload_value, stored_payload
 from heddle_runtime.store.rollout import INTRODUCED, require_readable
+from heddle_runtime.store.tombstones import no_thread
 from heddle_runtime.threads.accounting import spent
 from heddle_runtime.threads.chain import event_hash, payload_digest
 from heddle_runtime.threads.events import Event, Payload
@@ -64,7 +64,7 @@ class LogWriter:
         """
         head = self.lock_if_any(tenant, thread_id)
         if head is None:
-            raise ThreadNotFound(thread_id)
+            raise no_thread(self.tx, tenant, thread_id)
         return head
 
     def lock_if_any(self, tenant: TenantId, thread_id: ThreadId) -> Head | None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import heddle_runtime.threads.events as e
 from heddle_core.clock import Micros
-from heddle_core.errors import CursorAhead, CursorTooOld, invalid
+from heddle_core.errors import invalid
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import CursorAhead, CursorTooOld
 from heddle_database.port import Row, Transaction
 from heddle_runtime.codec.codec import payload_value
 from heddle_runtime.facade.commands import Message

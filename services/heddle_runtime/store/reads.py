@@ -1,12 +1,13 @@
 """What is read to carry on: folds from snapshots and tails, and single rows."""
 
-from heddle_core.errors import CursorAhead, CursorTooOld, InputNotFound, ThreadNotFound
 from heddle_core.ids import InputId, RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import CursorAhead, CursorTooOld, InputNotFound
 from heddle_database.port import Transaction
 from heddle_runtime.runs.inputs import InputRequest
 from heddle_runtime.store.input_rows import find_input
 from heddle_runtime.store.log import read_events
 from heddle_runtime.store.marks import MESSAGE_REDACTED
+from heddle_runtime.store.tombstones import no_thread
 from heddle_runtime.threads.events import Event
 from heddle_runtime.threads.fold import fold
 from heddle_runtime.threads.fold_codec import decode
@@ -51,7 +52,7 @@ def log_bounds(tx: Transaction, tenant: TenantId, thread_id: ThreadId) -> tuple[
         thread=thread_id,
     )
     if row is None:
-        raise ThreadNotFound(thread_id)
+        raise no_thread(tx, tenant, thread_id)
     return row[0], row[1]
 
 
@@ -72,7 +73,7 @@ def read_kept_events(
             thread=thread_id,
         )
         if row is None:
-            raise ThreadNotFound(thread_id)
+            raise no_thread(tx, tenant, thread_id)
         if after + 1 < row[0]:
             raise CursorTooOld(after, row[0])
     return events

@@ -10,8 +10,8 @@ from dataclasses import replace
 import heddle_runtime.threads.events as e
 from heddle.runtime.v1 import run_pb2
 from heddle_core.clock import Micros
-from heddle_core.errors import MessageNotFound
 from heddle_core.ids import MessageId, RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import MessageNotFound
 from heddle_core.values import value
 from heddle_database.port import Row, Transaction
 from heddle_runtime.codec.codec import MAPPING, payload_value, stored_payload

@@ -6,6 +6,7 @@ from heddle_core.clock import Micros
 from heddle_core.ids import RunId, TenantId, ThreadId, WorkerId
 from heddle_database.port import Transaction
 from heddle_runtime.codec.facts import stored_fact
+from heddle_runtime.relay.brokers import UNKNOWN, Brokers, is_other, stands_aside
 from heddle_runtime.relay.ports import Fact, Facts, Mark, Standing, StreamNote, Tombstone
 from heddle_runtime.relay.shards import SHARDS, fair_share
 from heddle_runtime.threads.log import ThreadKey
@@ -49,19 +50,26 @@ def take_all_shards(tx: Transaction, worker_id: WorkerId) -> None:
     )
 
 
-def take_free_shards(tx: Transaction, worker_id: WorkerId) -> None:
-    """Take shards whose owner's lease has ended, up to this worker's share, and give back what is beyond it."""
+def take_free_shards(tx: Transaction, worker_id: WorkerId, stream: Micros) -> None:
+    """Take shards that no relay on this stream has, up to this worker's share, and give back what is beyond it.
+
+    All are given back while somebody publishes to the stream that is noted, and this is another.
+    """
     _make_shards(tx)
+    rows = tx.rows(f"SELECT shard, owner FROM relay_shards ORDER BY shard{tx.row_lock}")  # one relay after the other
     tx.run(
-        "INSERT INTO relay_workers (worker_id) VALUES (:worker) ON CONFLICT (worker_id) DO NOTHING", worker=worker_id
+        "INSERT INTO relay_workers (worker_id, stream) VALUES (:worker, :stream)"
+        " ON CONFLICT (worker_id) DO UPDATE SET stream = :stream",
+        worker=worker_id,
+        stream=stream,
     )
-    rows = tx.rows(f"SELECT shard, owner FROM relay_shards ORDER BY shard{tx.row_lock}")
-    alive = _alive(tx) | {worker_id}
+    peers = _peers(tx, worker_id)
+    together = {worker_id, *(peer for peer, (its, _) in peers.items() if not is_other(stream, its))}
     mine = [shard for shard, owner in rows if owner == worker_id]
-    share = fair_share(len(alive))
+    share = 0 if _stands_aside(tx, stream, peers) else fair_share(len(together))
     for shard in mine[share:]:
         tx.run("UPDATE relay_shards SET owner = '', fence = fence + 1 WHERE shard = :shard", shard=shard)
-    free = [shard for shard, owner in rows if owner not in alive]
+    free = [shard for shard, owner in rows if owner not in together]
     for shard in free[: max(0, share - len(mine))]:
         tx.run(
             "UPDATE relay_shards SET owner = :worker, fence = fence + 1 WHERE shard = :shard",
@@ -80,17 +88,35 @@ def leave_shards(tx: Transaction, worker_id: WorkerId) -> None:
     tx.run("DELETE FROM relay_workers WHERE worker_id = :worker", worker=worker_id)
 
 
-def read_standing(tx: Transaction, worker_id: WorkerId) -> Standing:
-    """Shards, stream and epoch."""
+def read_standing(tx: Transaction, worker_id: WorkerId, stream: Micros) -> Standing:
+    """Shards, the stream that is noted, and epoch, for a worker that has this `stream`."""
     rows = tx.rows("SELECT shard, owner, fence FROM relay_shards")
-    stream = tx.row("SELECT created, sequence, message_id FROM relay_stream WHERE number = 1")
+    peers = _peers(tx, worker_id)
     return Standing(
         log_epoch=log_epoch(tx),
-        stream=StreamNote(Micros(stream[0]), stream[1], stream[2]) if stream else None,
+        stream=_noted(tx),
         fences={shard: fence for shard, owner, fence in rows if owner == worker_id},
         owners={shard: WorkerId(owner) for shard, owner, _ in rows if owner not in ("", worker_id)},
-        peers=_alive(tx) - {worker_id},
+        peers=frozenset(peers),
+        brokers=Brokers(
+            {peer: address for peer, (its, address) in peers.items() if is_other(stream, its)},
+            aside=_stands_aside(tx, stream, peers),
+        ),
     )
+
+
+def relays_by_stream(tx: Transaction) -> Mapping[Micros, list[str]]:
+    """The addresses of the runtimes that live, by the stream that the relay of each has in front of it.
+
+    More than one: they are on several NATS. The one that is published to comes first.
+    """
+    noted = _noted(tx)
+    found: dict[Micros, list[str]] = {}
+    for stream, address in sorted(_peers(tx).values()):
+        if stream != UNKNOWN:
+            found.setdefault(stream, []).append(address)
+    first = noted.created if noted else UNKNOWN
+    return dict(sorted(found.items(), key=lambda each: (each[0] != first, each[0])))
 
 
 # --- what is published, and what is not ---
@@ -189,16 +215,28 @@ def rewind(tx: Transaction, since: Micros, after: ThreadKey | None) -> ThreadKey
     return (TenantId(rows[-1][0]), ThreadId(rows[-1][1])) if len(rows) == REWIND_PORTION else None
 
 
-def adopt_stream(tx: Transaction, created: Micros) -> None:
-    """Publish to this stream from now on. What others acknowledged of another one must not be marked any more."""
+def adopt_stream(tx: Transaction, judged: StreamNote | None, created: Micros) -> bool:
+    """Publish to this stream from now on; whether that is agreed. What others acknowledged of another one must not be
+    marked any more.
+
+    An old copy that was put back has the same creation time: then it is another stream as long as the note is still the
+    one by which it was `judged`. If it is not, another relay has adopted the copy already. A stream of another time is
+    adopted if nobody has noted a third one since, and nobody who lives has the noted one in front of it.
+    """
+    tx.rows(f"SELECT shard FROM relay_shards ORDER BY shard{tx.row_lock}")  # first, as whoever takes or marks does
     tx.run("INSERT INTO relay_stream (number, created) VALUES (1, 0) ON CONFLICT (number) DO NOTHING")
-    changed = tx.run(
-        "UPDATE relay_stream SET created = :created, sequence = 0, message_id = '' WHERE number = 1"
-        " AND created <> :created",
-        created=created,
+    noted = _noted(tx)
+    assert noted is not None, "the row was made above"
+    if noted.created == created:
+        if noted != judged or not noted.sequence:
+            return True
+    elif noted.created != (judged.created if judged else UNKNOWN) or _stands_aside(tx, created, _peers(tx)):
+        return False
+    tx.run(
+        "UPDATE relay_stream SET created = :created, sequence = 0, message_id = '' WHERE number = 1", created=created
     )
-    if changed:
-        tx.run("UPDATE relay_shards SET fence = fence + 1")
+    tx.run("UPDATE relay_shards SET fence = fence + 1")
+    return True
 
 
 # --- deleted threads ---
@@ -223,14 +261,25 @@ def mark_deleted(tx: Transaction, tenant: TenantId, thread_id: ThreadId) -> None
     )
 
 
-def _alive(tx: Transaction) -> frozenset[WorkerId]:
-    """The relays whose workers' leases have not ended."""
+def _peers(tx: Transaction, worker_id: WorkerId = WorkerId("")) -> Mapping[WorkerId, tuple[Micros, str]]:
+    """The other relays whose workers' leases have not ended: the stream that each has, and its runtime's address."""
     rows = tx.rows(
-        "SELECT r.worker_id FROM relay_workers r JOIN workers w ON w.worker_id = r.worker_id"
-        " WHERE w.lease_until > :now",
+        "SELECT r.worker_id, r.stream, w.address FROM relay_workers r JOIN workers w ON w.worker_id = r.worker_id"
+        " WHERE w.lease_until > :now AND r.worker_id <> :worker",
         now=tx.now,
+        worker=worker_id,
     )
-    return frozenset(WorkerId(row[0]) for row in rows)
+    return {WorkerId(row[0]): (Micros(row[1]), row[2]) for row in rows}
+
+
+def _noted(tx: Transaction) -> StreamNote | None:
+    row = tx.row("SELECT created, sequence, message_id FROM relay_stream WHERE number = 1")
+    return StreamNote(Micros(row[0]), row[1], row[2]) if row else None
+
+
+def _stands_aside(tx: Transaction, stream: Micros, peers: Mapping[WorkerId, tuple[Micros, str]]) -> bool:
+    noted = _noted(tx)
+    return noted is not None and stands_aside(stream, noted.created, [its for its, _ in peers.values()])
 
 
 def _make_shards(tx: Transaction) -> None:
@@ -254,7 +303,7 @@ def _facts(tx: Transaction, key: ThreadKey, after: int, most: int, most_bytes: i
         limit=most + 1,
     )
     facts: list[Fact] = []
-    previous = NO_HASH
+    previous = _hash_of_base(tx, key, rows[0][0] - 1) if rows and rows[0][0] > after else NO_HASH
     for sequence, run_id, kind, commit_time, payload, hash_, redacted in rows:
         if sequence > after and most_bytes > 0 and len(facts) < most:
             hashes = (previous, hash_)
@@ -265,3 +314,14 @@ def _facts(tx: Transaction, key: ThreadKey, after: int, most: int, most_bytes: i
             most_bytes -= len(fact.payload)
         previous = hash_
     return tuple(facts)
+
+
+def _hash_of_base(tx: Transaction, key: ThreadKey, sequence: int) -> bytes:
+    """The hash of an event that retention has let go: the base behind which the log begins now has it."""
+    row = tx.row(
+        "SELECT hash FROM snapshots WHERE tenant = :tenant AND thread_id = :thread AND sequence = :sequence",
+        tenant=key[0],
+        thread=key[1],
+        sequence=sequence,
+    )
+    return row[0] if row else NO_HASH

@@ -21,15 +21,15 @@ class DatabaseRelayStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def stand(self, worker_id: WorkerId, *, sole_process: bool) -> Standing:
+    async def stand(self, worker_id: WorkerId, stream: Micros, *, sole_process: bool) -> Standing:
         """Take shards, and read where the relay stands; see `RelayStore.stand`."""
 
         def stood(writer: LogWriter) -> Standing:
             if sole_process:
                 relay_rows.take_all_shards(writer.tx, worker_id)
             else:
-                relay_rows.take_free_shards(writer.tx, worker_id)
-            return relay_rows.read_standing(writer.tx, worker_id)
+                relay_rows.take_free_shards(writer.tx, worker_id, stream)
+            return relay_rows.read_standing(writer.tx, worker_id, stream)
 
         return await self._store.write(stood)
 
@@ -55,9 +55,9 @@ class DatabaseRelayStore:
         """Lower marks; see `RelayStore.rewind`."""
         return await self._store.write(lambda writer: relay_rows.rewind(writer.tx, since, after), bulk=True)
 
-    async def adopt(self, created: Micros) -> None:
-        """Note which stream is published to."""
-        await self._store.write(lambda writer: relay_rows.adopt_stream(writer.tx, created))
+    async def adopt(self, judged: StreamNote | None, created: Micros) -> bool:
+        """Note which stream is published to; see `RelayStore.adopt`."""
+        return await self._store.write(lambda writer: relay_rows.adopt_stream(writer.tx, judged, created))
 
     async def read_tombstones(self, limit: int) -> list[Tombstone]:
         """Deletions that were not published."""

@@ -1,7 +1,10 @@
 """Idempotency: the first success of a request, found again by its key (SEMANTICS 3)."""
 
-from heddle_core.errors import RequestCancelled, RequestIdReused
+from datetime import timedelta
+
+from heddle_core.errors import RequestIdReused
 from heddle_core.ids import PrincipalId, RequestId, RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import RequestCancelled
 from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_runtime.facade.commands import Caller, RequestKey
@@ -72,6 +75,20 @@ def leave_tombstone(tx: Transaction, caller: Caller, request_id: RequestId) -> N
     """Refuse a turn that has not arrived yet: a cancel by its request id came first (SEMANTICS 15)."""
     key = RequestKey(START_TURN, request_id, b"")
     _insert(tx, caller, key, RunId(""), ThreadId(""), b"", cancelled=1, unless_known=" ON CONFLICT DO NOTHING")
+
+
+def purge(tx: Transaction, kept_for: timedelta, most: int) -> int:
+    """Forget the oldest requests beyond an age, but for those that made a run or a thread; how many these were.
+
+    A run's is known as long as the run, and after that by its hash (SEMANTICS 3).
+    """
+    return tx.run(
+        "DELETE FROM requests WHERE (tenant, principal, method, request_id) IN (SELECT tenant, principal, method,"
+        " request_id FROM requests WHERE run_id = '' AND method NOT IN ('CreateThread', 'ForkThread')"
+        f" AND create_time < :until ORDER BY create_time LIMIT :most{tx.row_lock})",
+        until=tx.now - kept_for // timedelta(microseconds=1),
+        most=most,
+    )
 
 
 def _insert(

@@ -6,13 +6,14 @@ round finds them.
 """
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from heddle_core.ids import RunId, TenantId, ThreadId, WorkerId
 from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_runtime.facade.retention import Candidates, Place, RetentionPolicy
 from heddle_runtime.runs.state import RunState
-from heddle_runtime.store import deletions
+from heddle_runtime.store import deletions, requests
 from heddle_runtime.store.log import LogWriter
 from heddle_runtime.store.marks import ENDS, MESSAGE_REDACTED, TURN_REQUESTED, Mark, read_marks
 from heddle_runtime.store.reads import load_fold
@@ -60,6 +61,10 @@ class LogRetention:
         for tenant, thread_id in found:
             await deletions.purge_thread(self._store, tenant, thread_id)
         return len(found)
+
+    async def purge_requests(self, kept_for: timedelta, most: int) -> int:
+        """Forget `most` requests that made no run and no thread, and are older; how many went."""
+        return await self._store.write(lambda writer: requests.purge(writer.tx, kept_for, most), bulk=True)
 
     async def candidates(self, policy: RetentionPolicy, after: Place, limit: int) -> Candidates:
         """Threads behind a place that may have something to trim, of the next `limit` threads."""

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from heddle.runtime.v1 import run_pb2
 from heddle_core.clock import Micros
-from heddle_core.errors import RunNotFound
 from heddle_core.ids import PrincipalId, RequestId, RunId, TenantId, ThreadId, WorkerId
+from heddle_core.runtime_errors import RunNotFound
 from heddle_core.usage import MicroUsd, Usage
 from heddle_database.port import Row, Transaction
 from heddle_runtime.codec.codec import MAPPING

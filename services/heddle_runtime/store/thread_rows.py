@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 
 from heddle_core.clock import Micros
-from heddle_core.errors import AlreadyExists, ThreadNotFound
+from heddle_core.errors import AlreadyExists
 from heddle_core.ids import RunId, TenantId, ThreadId
 from heddle_database.port import Row, Transaction
 from heddle_runtime.runs.content import RUNTIME
 from heddle_runtime.runs.state import RunState
 from heddle_runtime.store.log import Head
+from heddle_runtime.store.tombstones import is_deleted, no_thread
 from heddle_runtime.threads.events import ThreadUpdated
 from heddle_runtime.threads.settings import Thread, ThreadActivity, ThreadSettings, ThreadStatus
 from heddle_runtime.threads.state import NO_HASH
@@ -62,7 +63,7 @@ def get_thread(tx: Transaction, tenant: TenantId, thread_id: ThreadId) -> Thread
     """
     thread = find_thread(tx, tenant, thread_id)
     if thread is None:
-        raise ThreadNotFound(thread_id)
+        raise no_thread(tx, tenant, thread_id)
     return thread
 
 
@@ -79,10 +80,7 @@ def insert_thread(
     Raises:
         AlreadyExists: the id was used for a thread that was deleted.
     """
-    gone = tx.row(
-        "SELECT 1 FROM tombstones WHERE tenant = :tenant AND thread_id = :thread", tenant=tenant, thread=thread_id
-    )
-    if gone:
+    if is_deleted(tx, tenant, thread_id):
         raise AlreadyExists("deleted thread", thread_id)
     tx.run(
         "INSERT INTO threads (tenant, thread_id, title, labels, pinned, agent_id, model, instructions, context_json,"

@@ -1,7 +1,7 @@
 """What the facade needs of the database about threads, beyond their turns."""
 
-from heddle_core.errors import ChainBroken
 from heddle_core.ids import MessageId, RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import ChainBroken
 from heddle_database.port import Transaction
 from heddle_runtime.facade.commands import (
     Caller,

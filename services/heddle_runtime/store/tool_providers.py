@@ -3,8 +3,9 @@
 import json
 from dataclasses import replace
 
-from heddle_core.errors import AlreadyExists, EtagMismatch, ToolProviderNotFound
+from heddle_core.errors import AlreadyExists, EtagMismatch
 from heddle_core.ids import TenantId
+from heddle_core.runtime_errors import ToolProviderNotFound
 from heddle_database.port import Row, Transaction
 from heddle_runtime.facade.provider_commands import CreateProvider, DeleteProvider, ProviderRow, UpdateProvider
 from heddle_runtime.store import requests

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from heddle_core.errors import EtagMismatch, IllegalTransition, ThreadBusy, ThreadIsArchived, ThreadNotFound, invalid
+from heddle_core.errors import EtagMismatch, IllegalTransition, invalid
 from heddle_core.ids import InputId, RunId
+from heddle_core.runtime_errors import ThreadBusy, ThreadIsArchived
 from heddle_core.values import value
 from heddle_runtime.facade.commands import Accepted, AcceptTurn, Disposition
 from heddle_runtime.runs.run import CancelCause, Run
@@ -16,6 +17,7 @@ from heddle_runtime.store.families import Family, admit_child, announce_child, r
 from heddle_runtime.store.log import Draft, Head, LogWriter, draft
 from heddle_runtime.store.run_rows import get_run, insert_run
 from heddle_runtime.store.thread_rows import give_title, insert_thread
+from heddle_runtime.store.tombstones import no_thread
 from heddle_runtime.threads.events import RunSuperseded, ThreadCreated, TurnRequested, TurnSteered
 from heddle_runtime.threads.settings import ThreadSettings, ThreadStatus
 
@@ -64,7 +66,7 @@ def _thread(writer: LogWriter, command: AcceptTurn) -> tuple[Head, list[Draft]]:
     head = writer.lock_if_any(command.caller.tenant, command.thread_id)
     if head is None:
         if not command.may_create:
-            raise ThreadNotFound(command.thread_id)
+            raise no_thread(writer.tx, command.caller.tenant, command.thread_id)
         if command.etag:
             raise invalid("etag", "leave it out: the thread is made by this turn, and has none before")
         settings = ThreadSettings(title=command.title)

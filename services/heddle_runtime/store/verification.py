@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 
 from heddle_core.clock import Micros
-from heddle_core.errors import ChainBroken, ThreadNotFound
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import ChainBroken
 from heddle_database.port import Row, Transaction
 from heddle_runtime.codec.codec import payload_number, payload_value
 from heddle_runtime.facade.thread_commands import ThreadVerified
+from heddle_runtime.store.tombstones import no_thread
 from heddle_runtime.threads.chain import event_hash, payload_digest
 from heddle_runtime.threads.events import Event, ThreadForked, Unknown
 from heddle_runtime.threads.fold import apply
@@ -112,7 +113,7 @@ def begin(tx: Transaction, tenant: TenantId, thread_id: ThreadId) -> Verifier:
         thread=thread_id,
     )
     if row is None:
-        raise ThreadNotFound(thread_id)
+        raise no_thread(tx, tenant, thread_id)
     last, head_hash, first = row
     verifier = Verifier(tenant, thread_id, last, head_hash, ThreadFold(thread_id))
     if first > 1:

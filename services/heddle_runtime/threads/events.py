@@ -4,6 +4,7 @@ A test compares this file with the proto, field by field.
 """
 
 from dataclasses import field
+from datetime import timedelta
 from enum import IntEnum
 
 from heddle_core.clock import Micros
@@ -208,6 +209,20 @@ class ToolCallStarted:
     input_id: InputId
     fence: int
     attempt: int = 1
+    terms: "ToolTerms | None" = None
+    """None where it was written by a version that did not record it."""
+
+
+@value
+class ToolTerms:
+    """What a tool declares of its calls, as far as it decides what is done with one whose owner is gone."""
+
+    risk: int = 0
+    """The number of its class in the contract, as it was declared; a later version may know more of them."""
+    read_only: bool = False
+    idempotent: bool = False
+    deadline: timedelta = timedelta(0)
+    price: MicroUsd = MicroUsd(0)
 
 
 @value

@@ -54,6 +54,8 @@ def tool_call_started(state: ThreadFold, event: e.Event, payload: e.ToolCallStar
     call.input_id = payload.input_id
     call.dispatches = payload.attempt
     call.dispatch_fence = payload.fence
+    if payload.terms is not None:
+        call.path, call.terms = payload.tool, payload.terms
 
 
 def tool_call_completed(state: ThreadFold, event: e.Event, payload: e.ToolCallCompleted) -> None:

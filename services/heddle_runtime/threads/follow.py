@@ -8,8 +8,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from heddle_core.errors import SlowReader
 from heddle_core.ids import TenantId, ThreadId
+from heddle_core.runtime_errors import SlowReader
 from heddle_runtime.threads.deltas import Delta, Writing
 from heddle_runtime.threads.events import Event
 from heddle_runtime.threads.log import Committed, ThreadKey

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from heddle_core.errors import CursorTooOld
 from heddle_core.faults import HeddleError
 from heddle_core.ids import RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import CursorTooOld
 from heddle_core.values import value
 from heddle_runtime.threads.events import Event
 from heddle_runtime.threads.fold import apply

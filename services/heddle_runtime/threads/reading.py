@@ -6,8 +6,8 @@ What other processes commit between two facts is never skipped: a reader that me
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from heddle_core.errors import CursorAhead, CursorTooOld
 from heddle_core.ids import MessageId, RunId, TenantId, ThreadId
+from heddle_core.runtime_errors import CursorAhead, CursorTooOld
 from heddle_core.values import value
 from heddle_runtime.threads.events import AssistantMessageCompleted, Event, StepStarted
 from heddle_runtime.threads.follow import Follower, Item

@@ -17,7 +17,7 @@ from heddle_runtime.runs.run import CancelCause, FinishReason, RunFailure, RunRe
 from heddle_runtime.runs.state import InputState, RunState
 from heddle_runtime.runs.turn import AgentReference, ContextItem, Turn
 from heddle_runtime.runs.usage import Limits
-from heddle_runtime.threads.events import ContextCompacted, Plan, ToolCallOutcome
+from heddle_runtime.threads.events import ContextCompacted, Plan, ToolCallOutcome, ToolTerms
 from heddle_runtime.threads.settings import ThreadSettings, ThreadStatus
 
 FOLD_VERSION = 1
@@ -134,6 +134,10 @@ class CallFold:
     started: bool = False
     dispatches: int = 0
     dispatch_fence: int = 0
+    path: str = ""
+    """`provider/name` of the tool to which it was sent; `tool` is what the model calls it."""
+    terms: ToolTerms | None = None
+    """What that tool promised then. Neither is known of calls that were sent by versions that did not keep it."""
     outcome: ToolCallOutcome = ToolCallOutcome.UNSPECIFIED
 
     @property

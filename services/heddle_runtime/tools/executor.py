@@ -50,7 +50,9 @@ class Executor:
 
         A call of an idempotent tool that broke off is sent again with the same key, until it is answered (P8): a
         provider that was restarted in the middle is no doubt to ask a person about. The same holds where it was
-        `sent_before`, by an owner that is gone: then it is not enough that it cannot be reached now.
+        `sent_before`, by an owner that is gone: then it is not enough that it cannot be reached now, or does not take
+        our credential any more. What is not answered before the deadline stays in doubt, also where the last attempt
+        was certainly not heard.
 
         Ends at the invocation's deadline, or the tool's own if that is sooner, or when `stop` is set; the tool is then
         told, and given 2 s. Raises nothing but CancelledError, after telling the tool in the same way.
@@ -59,13 +61,16 @@ class Executor:
         pause = FIRST_PAUSE.total_seconds()
         while True:
             outcome, fault = await self._perform_once(provider, invocation, report=report, stop=stop)
-            unheard = fault is not None and (fault.kind is not ToolFaultKind.REFUSED and not fault.deadline_passed)
+            if doubt is not None and isinstance(outcome, Stopped):
+                return Stopped(confirmed=invocation.spec.read_only)  # what an earlier sending did is not known
             if isinstance(outcome, InDoubt):
                 doubt = outcome
-            if doubt is None or not unheard or not invocation.spec.idempotent:
+            if fault is None or (fault.kind is ToolFaultKind.REFUSED and not fault.reason):
                 return outcome
-            if self._seconds_left(invocation) <= pause:
-                return doubt
+            if doubt is None or not invocation.spec.idempotent:
+                return outcome
+            if fault.deadline_passed or self._seconds_left(invocation) <= pause:
+                return _still(doubt, fault)
             async with stop.within(pause):
                 await asyncio.sleep(pause)
             if stop.is_set():
@@ -80,7 +85,8 @@ class Executor:
             return Stopped(confirmed=True), None
         seconds = self._seconds_left(invocation)
         if seconds <= 0:
-            return Failed(f"{invocation.spec.path} was not called: its deadline had passed already"), None
+            message = f"{invocation.spec.path} was not called: its deadline had passed already"
+            return Failed(message), ToolFault(ToolFaultKind.NOT_SENT, message, deadline_passed=True)
         hearing = _Hearing(report, self._most_text)
         # A task of its own: a tool that does not end when it is told to must not hold its run.
         listening = asyncio.create_task(_listen(provider, invocation, hearing))
@@ -153,6 +159,12 @@ async def _listen(provider: ToolProvider, invocation: ToolInvocation, hearing: _
     except Exception as error:  # a provider is a plug-in: whatever it raises is the outcome of this one call
         message = f"{invocation.spec.path} broke off ({type(error).__name__})"
         hearing.fault = ToolFault(ToolFaultKind.IN_DOUBT, message)
+
+
+def _still(doubt: InDoubt, last: ToolFault) -> InDoubt:
+    """The doubt about an earlier sending, and why the last one did not resolve it."""
+    unheard = last.kind is ToolFaultKind.NOT_SENT or last.reason
+    return InDoubt(f"{doubt.message}; {last.message}") if unheard else doubt
 
 
 def _silence(listening: asyncio.Task[None], stop: Stop) -> Silence:

@@ -17,8 +17,10 @@ from heddle.common.v1.content_pb2 import ContentPart
 from heddle.tools.v1 import tool_pb2, tool_service_pb2
 from heddle.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from heddle_core.clock import MICROS_PER_SECOND, Clock, Micros
+from heddle_core.errors import CredentialInvalid, CredentialMissing, ScopeMissing
 from heddle_core.faults import HeddleError
 from heddle_core.usage import MicroUsd
+from heddle_core.values import value
 from heddle_grpc.channel import TokenSource, open_channel
 from heddle_grpc.settings import ChannelSettings
 from heddle_grpc.tool_routing import TOOL_PROVIDER_KEY
@@ -57,15 +59,31 @@ _REFUSALS = {
 """Statuses by which a server says that it did not take a call. Every other may come after the effect."""
 
 
+@value
+class Remedies:
+    """What is to be done where a provider does not let the runtime in. Tenants and models read it."""
+
+    unreached: str = "check its address and that it runs"
+    unknown: str = "show it a credential that it knows"
+    """It asks for a credential, and none was shown, or one that it does not take."""
+    forbidden: str = "give the runtime's credential that scope, on the provider's side"
+    """It knows the credential, which may not call tools there."""
+
+
 def connect(
-    provider_id: str, settings: ChannelSettings, *, clock: Clock, token: TokenSource | None = None
+    provider_id: str,
+    settings: ChannelSettings,
+    *,
+    clock: Clock,
+    token: TokenSource | None = None,
+    remedies: Remedies | None = None,
 ) -> "GrpcToolProvider":
     """A provider at `settings.address`. Connects when first used. Raises CannotServe, as `open_channel` does.
 
     `settings.attempts` is not followed: a channel that sends a call again would break promise P8.
     """
     channel = open_channel(settings.model_copy(update={"attempts": 1}), token=token)
-    return GrpcToolProvider(provider_id, channel, clock=clock)
+    return GrpcToolProvider(provider_id, channel, clock=clock, token=token, remedies=remedies or Remedies())
 
 
 class GrpcToolProvider:
@@ -74,8 +92,19 @@ class GrpcToolProvider:
     confirms_stop = False
     """A client that hangs up is not told whether the server had done the work by then."""
 
-    def __init__(self, provider_id: str, channel: grpc.aio.Channel, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        provider_id: str,
+        channel: grpc.aio.Channel,
+        *,
+        clock: Clock,
+        token: TokenSource | None,
+        remedies: Remedies,
+    ) -> None:
+        """`token` is what the channel sends, which no fault may tell."""
         self._provider_id = provider_id
+        self._token = token
+        self._remedies = remedies
         self._channel = channel
         self._clock = clock
         self._stub = ToolServiceStub(channel)
@@ -146,17 +175,40 @@ class GrpcToolProvider:
         except TimeoutError:
             state = failed
         if state is not grpc.ChannelConnectivity.READY:
-            message = f"provider {self._provider_id} does not answer: check its address and that it runs"
+            message = f"provider {self._provider_id} does not answer: {self._remedies.unreached}"
             raise ToolFault(ToolFaultKind.NOT_SENT, message)
 
     def _fault(self, error: HeddleError, *, heard: bool) -> ToolFault:
-        message = f"provider {self._provider_id}: {error}"
+        message = f"provider {self._provider_id}: {self._without_token(str(error))}"
         code = _code_of(error)
         # A refusal after progress is none: the tool had begun.
         if code in _REFUSALS and not heard:
-            return ToolFault(ToolFaultKind.REFUSED, message)
+            return self._shut_out(error, code) or ToolFault(ToolFaultKind.REFUSED, message)
         late = code is grpc.StatusCode.DEADLINE_EXCEEDED
         return ToolFault(ToolFaultKind.IN_DOUBT, message, deadline_passed=late)
+
+    def _shut_out(self, error: HeddleError, code: grpc.StatusCode | None) -> ToolFault | None:
+        """The fault of a provider that does not let this runtime in, whatever the call; None for another refusal."""
+        who, reason = f"provider {self._provider_id}", error.reason
+        match error:
+            case ScopeMissing():
+                said = f"{who} asks for scope {error.scope}, which the credential that is shown to it lacks"
+                message = f"{said}: {self._remedies.forbidden}"
+            case CredentialInvalid():
+                message = f"{who} does not take the credential ({error.problem}): {self._remedies.unknown}"
+            case CredentialMissing():
+                message = f"{who} asks for a credential, and is shown none: {self._remedies.unknown}"
+            case _ if code is grpc.StatusCode.UNAUTHENTICATED:  # one that is not served by Heddle
+                reason = CredentialInvalid.reason if self._token else CredentialMissing.reason
+                message = f"{who} asks for a credential that it knows: {self._remedies.unknown}"
+            case _:
+                return None
+        return ToolFault(ToolFaultKind.REFUSED, self._without_token(message), reason=reason)
+
+    def _without_token(self, text: str) -> str:
+        """What a provider says, even if it repeats what it was shown."""
+        token = self._token() if self._token is not None else None
+        return text.replace(token, "***") if token else text
 
 
 def _code_of(error: HeddleError) -> grpc.StatusCode | None:

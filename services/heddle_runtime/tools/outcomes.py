@@ -43,6 +43,8 @@ class Failed:
     message: str
     reply: ToolReply | None = None
     """What the tool itself said, with its cost; None if it was never heard."""
+    reason: str = ""
+    """Why the provider did not let this runtime in; see `ToolFault`."""
 
 
 @value
@@ -98,7 +100,8 @@ def outcome_of(spec: ToolSpec, heard: Heard) -> Outcome:
             return _unknown(spec, f"{spec.path} gave two different results for one call")
         return _of_end(first)
     if heard.fault is not None and heard.fault.kind is not ToolFaultKind.IN_DOUBT:
-        return Stopped(confirmed=True) if heard.silence is Silence.STOP else Failed(heard.fault.message)
+        failed = Failed(heard.fault.message, reason=heard.fault.reason)
+        return Stopped(confirmed=True) if heard.silence is Silence.STOP else failed
     if heard.silence is Silence.STOP:
         return Stopped(confirmed=spec.read_only or (heard.surely_over and heard.fault is None))
     if heard.silence is Silence.DEADLINE or (heard.fault is not None and heard.fault.deadline_passed):

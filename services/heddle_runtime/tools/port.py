@@ -78,6 +78,15 @@ class ToolSpec:
         """Whether a call with unknown outcome may be sent again under the same key (promise P8)."""
         return self.idempotent or self.read_only
 
+    @property
+    def asks_in_doubt(self) -> bool:
+        """Whether a person is asked how a call in doubt ended (SEMANTICS 27); else the model is told.
+
+        The doubt about an idempotent tool is that nobody reaches it: a person cannot know more, and whoever waits for
+        the call would wait for nothing. Of what is dear or seen by the public somebody should know all the same.
+        """
+        return self.risk > RiskClass.WRITE or (self.risk is RiskClass.WRITE and not self.idempotent)
+
 
 # --- a call ----------------------------------------------------------------------------------------------
 
@@ -191,6 +200,8 @@ class ToolFault(Exception):
     """What happened and what to do; shown to the model and to people."""
     deadline_passed: bool = field(default=False, kw_only=True)
     """Whether it was given up because its time was over."""
+    reason: str = field(default="", kw_only=True)
+    """Why the provider does not let this runtime in, as a reason of `heddle.common.v1.ErrorReason`; empty: it does."""
 
     def __str__(self) -> str:
         return self.message

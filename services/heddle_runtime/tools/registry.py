@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from heddle_core.clock import Clock, Micros
-from heddle_core.errors import AlreadyExists, ToolProviderNotFound, invalid
+from heddle_core.errors import AlreadyExists, invalid
 from heddle_core.ids import is_id
+from heddle_core.runtime_errors import ToolProviderNotFound
 from heddle_core.values import value
 from heddle_runtime.tools.declarations import problem_of_tools
 from heddle_runtime.tools.port import ToolFault, ToolProvider, ToolSpec

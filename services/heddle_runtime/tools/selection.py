@@ -58,6 +58,10 @@ class Selection:
             digest.update(f"{name} {spec.provider_id} {spec.schema_digest}\n".encode())
         object.__setattr__(self, "digest", digest.hexdigest())
 
+    def at(self, path: str) -> ToolSpec | None:
+        """The tool at `provider/name`, whatever the model calls it; None: it is not among them."""
+        return next((spec for spec in self.by_name.values() if spec.path == path), None)
+
     def find(self, name: str) -> Found | Unknown:
         """The tool that a model calls `name`, which may be anything."""
         spec = self.by_name.get(name)

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 
 from heddle_bus.endpoint import Endpoint
 from heddle_bus.jetstream import JetStreamBus
+from heddle_bus.observed import Observed
 from heddle_bus.port import Bus
 from heddle_bus.stream import StreamSettings
 from heddle_core.clock import Clock
 from heddle_core.ids import WorkerId
 from heddle_runtime.codec.facts import event_fact, tombstone_fact
+from heddle_runtime.relay.brokers import Brokers
 from heddle_runtime.relay.relay import Relay, RelaySettings
 from heddle_runtime.settings import BusSettings, RuntimeSettings
 from heddle_runtime.store.relay_store import DatabaseRelayStore
@@ -38,16 +40,19 @@ async def open_bus(settings: RuntimeSettings, bundled: FindEndpoint | None) -> A
 @asynccontextmanager
 async def relaying(
     settings: RuntimeSettings, store: Store, bus: Bus | None, worker_id: WorkerId, clock: Clock, *, sole_process: bool
-) -> AsyncGenerator[None]:
-    """Publish what is committed until the block is left; nothing without a bus."""
+) -> AsyncGenerator[Observed[Brokers]]:
+    """Publish what is committed until the block is left; nothing without a bus.
+
+    Gives whether the other relays on the database are on the same bus.
+    """
     if bus is None:
-        yield
+        yield Observed(Brokers())
         return
     relay_settings = RelaySettings(stream_age=settings.bus.age_limit, sole_process=sole_process)
     relay = Relay(worker_id, DatabaseRelayStore(store), bus, clock, event_fact, tombstone_fact, relay_settings)
     store.log.add_witness(lambda committed: relay.committed(committed, None))  # what others commit, they have published
     async with relay.serving():
-        yield
+        yield relay.brokers
 
 
 def endpoint_of(settings: RuntimeSettings) -> Endpoint | None:

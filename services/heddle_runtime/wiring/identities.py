@@ -1,19 +1,17 @@
 """Who may call this runtime: the kinds of credentials that are set, and what each needs beside it."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 from heddle_core.clock import Clock
 from heddle_core.errors import CannotServe, CredentialInvalid
 from heddle_grpc.addresses import is_loopback
 from heddle_grpc.identity import ACT_AS, Authenticator, Development, identity_of
+from heddle_grpc.identity_files import read_identities
 from heddle_runtime.rpc.scopes import MANAGE, READ, RUN
 from heddle_runtime.settings import JwtSettings, RuntimeSettings
-
-T = TypeVar("T")
 
 API_KEYS, JWT, CERTIFICATES, DEVELOPMENT = "api_keys", "jwt", "certificates", "development"
 
@@ -96,13 +94,15 @@ def _check_url(url: str) -> None:
 def _api_keys(path: Path) -> Authenticator:
     from heddle_grpc.api_keys import ApiKeys, read_records
 
-    return _read("api_keys_file", path, lambda: ApiKeys(read_records(path)))
+    return read_identities("identity.api_keys_file", path, lambda: ApiKeys(read_records(path)))
 
 
 def _certificates(path: Path) -> Authenticator:
     from heddle_grpc.certificates import ClientCertificates, identities_of, read_certificates
 
-    return _read("certificates_file", path, lambda: ClientCertificates(identities_of(read_certificates(path))))
+    return read_identities(
+        "identity.certificates_file", path, lambda: ClientCertificates(identities_of(read_certificates(path)))
+    )
 
 
 def _development(tenant: str, principal: str) -> Authenticator:
@@ -135,17 +135,6 @@ async def _tokens(given: JwtSettings, clock: Clock) -> AsyncGenerator[Authentica
             remedy = "check that it leads to a JWKS document that this process may read"
             raise _refused(setting, problem, remedy) from error
         yield JwtTokens(issuer, keys, clock)
-
-
-def _read(setting: str, path: Path, read: Callable[[], T]) -> T:
-    try:
-        return read()
-    except OSError as error:
-        raise _refused(setting, f"{path}: {error.strerror}", "check the path and who may read it") from error
-    except CredentialInvalid as error:
-        raise _refused(setting, f"{path}: {error.problem}", "mend that entry") from error
-    except ValueError as error:
-        raise _refused(setting, f"{path} is no list of such records: {error}", "mend it (docs/identity.md)") from error
 
 
 def _refused(setting: str, problem: str, remedy: str) -> CannotServe:

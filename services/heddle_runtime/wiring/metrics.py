@@ -9,6 +9,7 @@ from heddle_core.faults import HeddleError
 from heddle_database.port import Database, Statistics
 from heddle_grpc.measures import Count, Distribution, Labels, Level, Measure, Spread
 from heddle_runtime.store.measures import MOST_BEHIND, open_runs, unpublished
+from heddle_runtime.store.relay_rows import relays_by_stream
 from heddle_runtime.threads.log import Committed
 from heddle_runtime.threads.state import ThreadFold
 
@@ -52,6 +53,10 @@ class RuntimeMeasures:
             told = f"Threads with unpublished events; at most {MOST_BEHIND} are looked at."
             stored.append(Level("heddle_relay_threads_behind", told, {(): threads}))
             stored.append(Level("heddle_relay_events_behind", "Unpublished events of these threads.", {(): events}))
+            streams = len(await self.database.read(relays_by_stream))
+            if streams:  # the relay of a process that is alone has nobody to tell
+                told = "Event streams that the runtimes on this database have in front of them: one, if all is well."
+                stored.append(Level("heddle_relay_streams", told, {(): streams}))
         return stored
 
 

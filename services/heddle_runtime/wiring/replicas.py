@@ -3,11 +3,13 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from heddle_bus.observed import Observed
 from heddle_bus.port import Bus
 from heddle_core.values import value
 from heddle_runtime.codec.words import decode_words, encode_words
 from heddle_runtime.facade.waiting import Doorbells
 from heddle_runtime.lanes.lanes import Lanes
+from heddle_runtime.relay.brokers import Brokers
 from heddle_runtime.replicas.interest import Interest
 from heddle_runtime.replicas.replica import Replica
 from heddle_runtime.store.replica_store import DatabaseReplicaStore
@@ -35,7 +37,13 @@ class Watchers:
 
 @asynccontextmanager
 async def among_replicas(
-    store: Store, watchers: Watchers, lanes: Lanes, bus: Bus | None, *, sole_process: bool
+    store: Store,
+    watchers: Watchers,
+    lanes: Lanes,
+    bus: Bus | None,
+    brokers: Observed[Brokers],
+    *,
+    sole_process: bool,
 ) -> AsyncGenerator[None]:
     """Tell other replicas, and hear of them, until the block is left. It stands around the lanes: their end is told."""
     if sole_process:
@@ -52,6 +60,7 @@ async def among_replicas(
         bus,
         encode_words,
         decode_words,
+        apart=lambda: bool(brokers.value.elsewhere),
     )
     async with replica.serving():
         yield

@@ -120,17 +120,27 @@ async def running_runtime(
         measures = RuntimeMeasures(opened.database, lambda: lanes.running, publishes=bus is not None)
         store.log.add_witness(lambda committed: measures.committed(committed, None))
         services = (*parts.services, *beside.services)
-        server = server_of(settings, services, callers, sources=(measures.read,), ids=ids, drain=drain)
+        server = server_of(
+            settings,
+            services,
+            (beside.keys, *callers),
+            inside=beside.socket,
+            sources=(measures.read,),
+            ids=ids,
+            drain=drain,
+        )
         # Outside the lanes, so that what is committed while they drain is published, too.
-        await stack.enter_async_context(
+        brokers = await stack.enter_async_context(
             relaying(settings, store, bus, lanes.worker_id, clock, sole_process=opened.sole_process)
         )
-        await stack.enter_async_context(among_replicas(store, watchers, lanes, bus, sole_process=opened.sole_process))
+        await stack.enter_async_context(
+            among_replicas(store, watchers, lanes, bus, brokers, sole_process=opened.sole_process)
+        )
         upkeep = _upkeep(settings, store, lanes.worker_id, bus)
         working = lanes.serving(settings.listen, sole_process=opened.sole_process)
         async with working, upkeep.serving(), server.running():  # the eldest is found by the lease that lanes begin
             address = _address(settings.listen, server.ports)
-            async with beside.serving(address):
+            async with beside.serving():
                 yield RunningRuntime(
                     address=address,
                     operations_port=server.operations_port,
@@ -198,7 +208,9 @@ async def _assemble(
 
 def _upkeep(settings: RuntimeSettings, store: Store, worker_id: WorkerId, bus: Bus | None) -> Upkeep:
     given = settings.retention
-    policy = RetentionPolicy(given.keep_for, given.keep_events, published_only=bus is not None)
+    policy = RetentionPolicy(
+        given.keep_for, given.keep_events, published_only=bus is not None, requests_kept=given.requests
+    )
     return Upkeep(LogRetention(store), worker_id, policy, random.SystemRandom(), given.every)
 
 

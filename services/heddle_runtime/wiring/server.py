@@ -18,17 +18,20 @@ def server_of(
     services: tuple[Service, ...],
     authenticators: Sequence[Authenticator],
     *,
+    inside: str | None,
     sources: Sequence[Source],
     ids: Ids,
     drain: Drain,
 ) -> Server:
-    """The server of a runtime, not running yet. `sources` are read for /metrics.
+    """The server of a runtime, not running yet; `inside` is where parts of this process reach it, and `sources` are
+    read for /metrics.
 
     Raises:
         CannotServe: the development identity, or plaintext, on an address that others can reach; TLS set by half.
     """
     served = ServerSettings(
         listen=(settings.listen,),
+        inside=inside,
         tls=_tls(settings),
         allow_plaintext=settings.allow_plaintext,
         reflection=settings.reflection,

@@ -1,6 +1,6 @@
 """Which tools this process has: the built-in ones, and the providers that tenants register."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from heddle_core.clock import Clock
 from heddle_core.errors import CannotServe
@@ -16,10 +16,10 @@ from heddle_runtime.tools.builtin.sandbox import Sandbox
 from heddle_runtime.tools.builtin.tool import BuiltinTool
 from heddle_runtime.tools.builtin.write_file import WriteFile
 from heddle_runtime.tools.grpc_provider import connect
-from heddle_runtime.tools.late_provider import LateProvider
 from heddle_runtime.tools.port import ToolProvider
 from heddle_runtime.tools.schema import Schemas
 from heddle_runtime.wiring.identities import is_development
+from heddle_runtime.wiring.tool_credentials import check_credentials, reached
 
 
 def tools_of(
@@ -31,20 +31,24 @@ def tools_of(
 ) -> ToolProviders:
     """The tools of a runtime: the built-in ones and those of services `beside` it for everybody, and what each tenant
     has registered.
+
+    Raises:
+        CannotServe: a credential for tool providers is named by half, or cannot be read.
     """
+    check_credentials(settings)
 
     def reach(provider_id: str, target: str) -> ToolProvider:
         if not is_development(settings) and target not in settings.tools.provider_targets:
             problem = "the deployment does not let tenants reach that address"
             raise CannotServe(f"tool provider {provider_id}", problem, "ask for it in HEDDLE_TOOLS__PROVIDER_TARGETS")
-        return connect(provider_id, ChannelSettings(address=target), clock=clock)
+        return reached(provider_id, target, settings.tools.credentials, clock)
 
     return ToolProviders(source, (builtin_provider(settings, schemas, clock), *beside), reach, clock, schemas)
 
 
-def provider_beside(provider_id: str, address: Callable[[], str], clock: Clock) -> LateProvider:
-    """The tools of a service that is served by this very process."""
-    return LateProvider(provider_id, lambda: connect(provider_id, ChannelSettings(address=address()), clock=clock))
+def provider_beside(provider_id: str, address: str, token: str, clock: Clock) -> ToolProvider:
+    """The tools of a service that is served by this very process, at `address`, to whoever shows `token`."""
+    return connect(provider_id, ChannelSettings(address=address), clock=clock, token=lambda: token)
 
 
 def builtin_provider(settings: RuntimeSettings, schemas: Schemas, clock: Clock) -> BuiltinProvider:

@@ -11,14 +11,10 @@ from functools import partial
 from heddle_client.transience import is_passing
 from heddle_client.values import Bounds, Cause, NewTurn, Parent, RunFact, RunState, RunView
 from heddle_core.clock import MICROS_PER_SECOND, Clock, Micros
-from heddle_core.errors import (
-    NotFound,
-    ParentCancelled,
-    ParentFinished,
-    RequestCancelled,
-)
+from heddle_core.errors import NotFound
 from heddle_core.failpoints import failpoint
 from heddle_core.faults import HeddleError
+from heddle_core.runtime_errors import CursorTooOld, ParentCancelled, ParentFinished, RequestCancelled, ThreadNotFound
 from heddle_spawn.facade.ports import Prepare, Runs, RunsOf, SpawnStore
 from heddle_spawn.facade.spawning import turn_of
 from heddle_spawn.facade.steps import Agenda, tell_end, tell_progress, until_idle
@@ -166,7 +162,8 @@ class Attending:
             facts, cursor = await _facts_after(runs, spawn)
         except NotFound as error:
             gone = SpawnFailure(error.reason, str(error))
-            return await self._end(spawn, Change.FAIL, failure=gone, after=erased(spawn))
+            after = erased(spawn) if await self._is_gone(runs, spawn) else spawn
+            return await self._end(spawn, Change.FAIL, failure=gone, after=after)
         progress = progress_after(facts, spawn.progress)
         seen = replace(spawn, cursor=cursor, progress=progress, usage=run.usage, tries=0)
         if run.state.terminal:
@@ -242,11 +239,18 @@ class Attending:
         return spawn if saved is not None else None
 
     async def _is_gone(self, runs: Runs, spawn: Spawn) -> bool:
-        try:
-            for run_id in filter(None, (spawn.run_id, spawn.origin.parent_run_id)):
-                await runs.get(run_id)
-        except NotFound:
-            return True
+        """Whether its thread or its parent's was deleted: a tombstone says so.
+
+        What the runtime only does not know, as after a restore of an old copy, is no reason to erase anything.
+        """
+        for thread_id in filter(None, (spawn.thread_id, spawn.origin.parent_thread_id)):
+            try:
+                await runs.facts(thread_id, run_id="", after=0, most=1)
+            except ThreadNotFound as missing:
+                if missing.deleted:
+                    return True
+            except CursorTooOld:
+                pass  # It is there; only its beginning was let go.
         return False
 
     async def _erase(self, spawn: Spawn) -> Spawn | None:

@@ -7,7 +7,7 @@ from typing import Protocol
 from heddle_client.values import FactPage, Forecast, NewTurn, Parts, RunView
 from heddle_core.clock import Micros
 from heddle_core.requests import Creator, RequestKey
-from heddle_spawn.rules.spawns import Group, Spawn
+from heddle_spawn.rules.spawns import Group, Spawn, SpawnFailure
 from heddle_spawn.rules.states import SpawnState, Stop
 
 
@@ -167,9 +167,18 @@ class SpawnStore(Protocol):
         ...
 
     async def save_group(
-        self, old: Group, new: Group, *, stop: Stop = Stop.NONE, stopped: Sequence[str] = ()
+        self,
+        old: Group,
+        new: Group,
+        *,
+        stop: Stop = Stop.NONE,
+        stopped: Sequence[str] = (),
+        cancelled: SpawnFailure | None = None,
     ) -> Group | None:
-        """Write `new` if `old` still stands, have `stopped` end, and open the stage that is now at work."""
+        """Write `new` if `old` still stands, have `stopped` end, and open the stage that is now at work.
+
+        `cancelled`: every child that has not ended is to be cancelled, which is what will be said of it.
+        """
         ...
 
     async def take_due(self, limit: int) -> Due:

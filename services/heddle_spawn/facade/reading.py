@@ -1,14 +1,14 @@
 """Children and groups as they are found, waited for, watched and cancelled."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from heddle_client.values import RunView
-from heddle_core.changes import Changes
+from heddle_core.changes import Changes, Leaving, rung
 from heddle_core.clock import Clock
-from heddle_core.errors import Draining, SpawnNotFound
+from heddle_core.companion_errors import SpawnNotFound
+from heddle_core.errors import Draining
 from heddle_core.requests import Creator, RequestKey
 from heddle_core.usage import Usage
 from heddle_spawn.facade.ports import ListSpawns, RunsOf, SpawnStore
@@ -18,9 +18,6 @@ from heddle_spawn.rules.trees import usage_of_tree
 
 MOST_OF_TREE = 1_000
 """Children in one answer about a tree (contract: GetSpawnTreeResponse.spawns)."""
-
-_LOOK_EVERY = 1.0
-"""Seconds after which a waiter looks by itself: another process may have written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +65,8 @@ class Reading:
     clock: Clock
     ring_spawn: Ring
     ring_group: Ring
+    look_every: timedelta = timedelta(seconds=10)
+    """After this a waiter looks by itself: of what another process wrote, the doorbell may be lost."""
 
     async def get(self, tenant: str, *, spawn_id: str = "", group_id: str = "") -> Standing:
         """A child or a group. Raises SpawnNotFound, which names it."""
@@ -93,11 +92,13 @@ class Reading:
         found = await self.store.under_root(creator.tenant, root.run_id, MOST_OF_TREE + 1)
         below = tuple(each for each in found[:MOST_OF_TREE] if each.run_id != root.run_id)
         shown = tuple(each for each in below if not most_depth or each.origin.depth <= most_depth)
-        groups = await self.store.groups_of_root(creator.tenant, root.run_id, MOST_OF_TREE)
+        every = await self.store.groups_of_root(creator.tenant, root.run_id, MOST_OF_TREE)
+        named = {each.group_id for each in shown}
+        groups = tuple(each for each in every if each.group_id in named)
         return Tree(root, shown, groups, usage_of_tree(root, below), len(found) > MOST_OF_TREE)
 
     async def wait(
-        self, tenant: str, patience: timedelta, going: asyncio.Event, *, spawn_id: str = "", group_id: str = ""
+        self, tenant: str, patience: timedelta, leaving: Leaving, *, spawn_id: str = "", group_id: str = ""
     ) -> Standing:
         """A child or group once it is over or waits, or as it stands when patience is over or the server goes away.
 
@@ -105,21 +106,21 @@ class Reading:
             SpawnNotFound.
         """
         until = self.clock.monotonic() + patience.total_seconds()
-        with self.changes.bell(tenant, spawn_id or group_id) as bell:
+        with self.changes.bell(tenant, spawn_id or group_id) as bell, leaving.ringing(bell):
             while True:
                 bell.clear()
                 standing = await self.get(tenant, spawn_id=spawn_id, group_id=group_id)
                 left = until - self.clock.monotonic()
-                if standing.over_or_waiting or left <= 0 or going.is_set():
+                if standing.over_or_waiting or left <= 0 or leaving.started.is_set():
                     return standing
-                await _rung(bell, min(left, _LOOK_EVERY))
+                await rung(bell, min(left, self.look_every.total_seconds()))
 
     async def watch(
-        self, tenant: str, going: asyncio.Event, *, spawn_id: str = "", group_id: str = ""
+        self, tenant: str, leaving: Leaving, *, spawn_id: str = "", group_id: str = ""
     ) -> AsyncGenerator[Standing]:
         """A child or group now, and again at every change, until it is over. Raises SpawnNotFound, Draining."""
         last: Standing | None = None
-        with self.changes.bell(tenant, spawn_id or group_id) as bell:
+        with self.changes.bell(tenant, spawn_id or group_id) as bell, leaving.ringing(bell):
             while True:
                 bell.clear()
                 standing = await self.get(tenant, spawn_id=spawn_id, group_id=group_id)
@@ -128,9 +129,9 @@ class Reading:
                 last = standing
                 if standing.over:
                     return
-                if going.is_set():
+                if leaving.started.is_set():
                     raise Draining()
-                await _rung(bell, _LOOK_EVERY)
+                await rung(bell, self.look_every.total_seconds())
 
     async def cancel(
         self, who: Creator, key: RequestKey, note: str, *, spawn_id: str = "", group_id: str = ""
@@ -151,26 +152,24 @@ class Reading:
 
     async def _stopped(self, standing: Standing, who: Creator, note: str) -> bool:
         """Mark what is to end, and ring for it; False: it has changed meanwhile."""
-        now = self.clock.now()
+        words = f"{who.principal} cancelled it" + (f": {note}" if note else ".")
         spawn, group = standing.spawn, standing.group
         if spawn is not None:
-            if spawn.stop is Stop.NONE:
-                words = f"{who.principal} cancelled it" + (f": {note}" if note else ".")
-                stopped = replace(spawn, stop=Stop.ASKED, failure=SpawnFailure("CANCELLED", words), due=now)
-                if await self.store.save_spawn(spawn, stopped) is None:
-                    return False
-            self.ring_spawn(spawn.tenant, spawn.spawn_id)
-        elif group is not None:
-            stopped_group = replace(group, stop=group.stop or Stop.ASKED, due=now)
-            if await self.store.save_group(group, stopped_group) is None:
+            return await self._stopped_spawn(spawn, words)
+        if group is not None:
+            stopped = replace(group, stop=group.stop or Stop.ASKED, due=self.clock.now())
+            if await self.store.save_group(group, stopped, cancelled=SpawnFailure("CANCELLED", words)) is None:
                 return False
             self.ring_group(group.tenant, group.group_id)
+            for each in standing.members:
+                self.ring_spawn(each.tenant, each.spawn_id)
         return True
 
-
-async def _rung(bell: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await bell.wait()
-    except TimeoutError:
-        pass
+    async def _stopped_spawn(self, spawn: Spawn, words: str) -> bool:
+        if spawn.stop is Stop.NONE:
+            failure = SpawnFailure("CANCELLED", words)
+            stopped = replace(spawn, stop=Stop.ASKED, failure=failure, due=self.clock.now())
+            if await self.store.save_spawn(spawn, stopped) is None:
+                return False
+        self.ring_spawn(spawn.tenant, spawn.spawn_id)
+        return True

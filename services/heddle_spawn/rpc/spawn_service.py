@@ -58,7 +58,7 @@ class SpawnServicer:
         spawn = await self.spawning.spawn_agent(wish, spec_value(request.spec), dry_run=request.validate_only)
         failpoint("spawn_unanswered")
         if request.wait_seconds and not request.validate_only:
-            standing = await self.reading.wait(spawn.tenant, wait, self.drain.started, spawn_id=spawn.spawn_id)
+            standing = await self.reading.wait(spawn.tenant, wait, self.drain, spawn_id=spawn.spawn_id)
             spawn = standing.spawn or spawn
         return pb.SpawnAgentResponse(spawn=_spawn(spawn))
 
@@ -73,7 +73,7 @@ class SpawnServicer:
         group, members = await self.spawning.spawn_group(wish, spec, dry_run=request.validate_only)
         failpoint("spawn_unanswered")
         if request.wait_seconds and not request.validate_only:
-            standing = await self.reading.wait(group.tenant, wait, self.drain.started, group_id=group.group_id)
+            standing = await self.reading.wait(group.tenant, wait, self.drain, group_id=group.group_id)
             group, members = standing.group or group, standing.members
         return pb.SpawnGroupResponse(group=_group(group, members))
 
@@ -127,7 +127,7 @@ class SpawnServicer:
         standing = await self.reading.wait(
             creator().tenant,
             patience(request.wait_seconds),
-            self.drain.started,
+            self.drain,
             spawn_id=request.spawn_id,
             group_id=request.group_id,
         )
@@ -138,9 +138,7 @@ class SpawnServicer:
     ) -> AsyncGenerator[pb.WatchSpawnResponse]:
         """A child or group, whenever it changes."""
         _require_target(request.WhichOneof("target"))
-        watched = self.reading.watch(
-            creator().tenant, self.drain.started, spawn_id=request.spawn_id, group_id=request.group_id
-        )
+        watched = self.reading.watch(creator().tenant, self.drain, spawn_id=request.spawn_id, group_id=request.group_id)
         async with aclosing(watched) as standings:
             async for standing in standings:
                 yield pb.WatchSpawnResponse(spawn=_spawn_of(standing), group=_group_of(standing))

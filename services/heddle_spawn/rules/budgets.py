@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from heddle_client.values import UNBOUNDED, Bounds, RunView
-from heddle_core.errors import BudgetExceeded
+from heddle_core.runtime_errors import BudgetExceeded
 
 
 def share(parent: RunView, held: Iterable[Bounds], siblings: int) -> Bounds:

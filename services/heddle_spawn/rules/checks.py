@@ -7,17 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from heddle_client.values import CancelCause, Json, RunView, Text
-from heddle_core.errors import (
-    DepthExceeded,
-    FanOutExceeded,
-    InvalidField,
-    NotServed,
-    ParentCancelled,
-    ParentFinished,
-    invalid,
-)
+from heddle_core.errors import InvalidField, NotServed, invalid
 from heddle_core.faults import Violation
 from heddle_core.ids import is_id
+from heddle_core.runtime_errors import DepthExceeded, FanOutExceeded, ParentCancelled, ParentFinished
 from heddle_spawn.rules.spawns import MOST_STAGES, FanIn, GroupSpec, SpawnSpec, WantedAsset
 
 SHORTEST = timedelta(seconds=1)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from heddle.spawn.v1alpha1 import spawn_pb2
 from heddle_client.wire_times import micros_of
@@ -18,7 +19,7 @@ from heddle_spawn.codec import (
     state_value,
     usage_of,
 )
-from heddle_spawn.rules.spawns import Spawn
+from heddle_spawn.rules.spawns import Spawn, SpawnFailure
 from heddle_spawn.rules.states import SpawnState, Stop, Told
 
 COLUMNS = (
@@ -157,6 +158,16 @@ def stop_spawns(tx: Transaction, tenant: str, spawn_ids: Sequence[str], stop: St
             for each in spawn_ids
         ],
     )
+
+
+def cancel_members(tx: Transaction, tenant: str, group_id: str, failure: SpawnFailure) -> None:
+    """Have every child of a group end that has not, and say why; a reason that stands already is left."""
+    for each in members_of(tx, tenant, group_id):
+        current: Spawn | None = each
+        while current is not None and not current.state.terminal and current.stop is Stop.NONE:
+            stopped = replace(current, stop=Stop.ASKED, failure=failure, due=tx.now)
+            # Another process may have moved it on since it was read.
+            current = None if update_spawn(tx, current, stopped) else find_spawn(tx, tenant, current.spawn_id)
 
 
 def _mutable(spawn: Spawn) -> dict[str, object]:

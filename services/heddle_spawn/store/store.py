@@ -12,7 +12,7 @@ from heddle_core.requests import RequestKey
 from heddle_database.port import Database, Transaction
 from heddle_database.request_rows import RequestRows
 from heddle_spawn.facade.ports import Due, ListSpawns, Recorded
-from heddle_spawn.rules.spawns import Group, Spawn
+from heddle_spawn.rules.spawns import Group, Spawn, SpawnFailure
 from heddle_spawn.rules.states import SpawnState, Stop
 from heddle_spawn.store import group_rows, spawn_rows
 
@@ -43,6 +43,10 @@ class Store:
     async def remember(self, key: RequestKey, target: str) -> None:
         """See the port."""
         await self.database.write(lambda tx: _REQUESTS.remember(tx, key, target))
+
+    async def purge_requests(self, kept_for: timedelta, most: int) -> int:
+        """Forget `most` requests that are older. What they made is found by its spawn key all the same."""
+        return await self.database.write(lambda tx: _REQUESTS.purge(tx, kept_for, most), bulk=True)
 
     async def spawn(self, tenant: str, spawn_id: str) -> Spawn | None:
         """See the port."""
@@ -76,6 +80,7 @@ class Store:
     async def erase_group(self, tenant: str, group_id: str) -> None:
         """See the port."""
         await self.database.write(lambda tx: group_rows.erase_group(tx, tenant, group_id), affinity=group_id)
+        self.changes.tell(tenant, group_id)
 
     async def under_root(self, tenant: str, root_run_id: str, most: int) -> tuple[Spawn, ...]:
         """See the port."""
@@ -114,7 +119,13 @@ class Store:
         return replace(new, revision=old.revision + 1)
 
     async def save_group(
-        self, old: Group, new: Group, *, stop: Stop = Stop.NONE, stopped: Sequence[str] = ()
+        self,
+        old: Group,
+        new: Group,
+        *,
+        stop: Stop = Stop.NONE,
+        stopped: Sequence[str] = (),
+        cancelled: SpawnFailure | None = None,
     ) -> Group | None:
         """See the port."""
 
@@ -123,6 +134,8 @@ class Store:
                 return False
             if stopped:
                 spawn_rows.stop_spawns(tx, new.tenant, stopped, stop)
+            if cancelled is not None:
+                spawn_rows.cancel_members(tx, new.tenant, new.group_id, cancelled)
             if new.current_stage != old.current_stage:
                 _open_stage(tx, new)
             return True

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -99,7 +100,14 @@ def check(evidence: Evidence) -> list[Violation]:
     """All that is wrong."""
     found: list[Violation] = []
     for story in stories(evidence):
-        for each in (one_cycle_a_time, no_cycle_beside, gaps_hold_their_times, counters_add_up, backfilled_once):
+        for each in (
+            one_cycle_a_time,
+            no_cycle_beside,
+            gaps_hold_their_times,
+            counters_add_up,
+            backfilled_once,
+            overlap_is_kept,
+        ):
             found += [Violation(each.__name__, f"{story.campaign_id}: {what}") for what in each(story)]
     for each in (nothing_open, one_run_an_attempt, no_run_beside, claimed_once):
         found += [Violation(each.__name__, what) for what in each(evidence)]
@@ -189,6 +197,36 @@ def backfilled_once(story: Story) -> Iterator[str]:
             yield f"{at} has {made[at]} backfilled cycles instead of {int(at in wanted)}"
 
 
+def overlap_is_kept(story: Story) -> Iterator[str]:
+    """What became of the schedule's cycles beside each other is what their overlap policy says, one at work at once."""
+    policy = story.made["overlap"]
+    in_order = sorted(story.of_schedule, key=lambda each: each.scheduled)
+    left_out = [each for each in in_order if each.state == SKIPPED]
+    begun = [each for each in in_order if each.start]
+    match policy:
+        case "SKIP" | "BUFFER_ONE":
+            yield from _side_by_side(story)
+            for each in left_out:
+                if not any(other.end > each.due for other in story.cycles if other is not each):
+                    yield f"{each.cycle_id} was left out, and no other was open"
+        case "BUFFER_ALL":
+            yield from _side_by_side(story)
+            yield from (f"{each.cycle_id} was left out under {policy}" for each in left_out)
+            for earlier, later in pairwise(begun):
+                if later.start < earlier.start:
+                    yield f"{later.cycle_id} began before {earlier.cycle_id}, which had waited longer"
+        case "CANCEL_OTHER":
+            for earlier, later in pairwise(begun):
+                if earlier.end > later.start and not earlier.stopped:
+                    yield f"{earlier.cycle_id} worked on beside {later.cycle_id}, and was not cancelled"
+            if in_order and in_order[-1].state == SKIPPED:
+                yield f"{in_order[-1].cycle_id} was left out, and no later one took its place"
+        case "ALLOW_ALL":
+            yield from (f"{each.cycle_id} was left out under {policy}" for each in left_out)
+        case other:
+            raise ValueError(f"no overlap policy: {other}")
+
+
 def nothing_open(evidence: Evidence) -> Iterator[str]:
     """Every cycle, turn and run has ended, and so has every campaign that was activated: its schedule is over."""
     for cycle in evidence.cycles:
@@ -256,6 +294,14 @@ def request_id(cycle_id: str, role: str, attempt: int) -> str:
     """The request id of an attempt: its parts with their lengths, so that no two lists of parts read the same."""
     parts = (cycle_id, role, str(attempt))
     return str(uuid5(_NAMESPACE, "".join(f"{len(each)}:{each}" for each in parts)))
+
+
+def _side_by_side(story: Story) -> Iterator[str]:
+    """Cycles that began before another had ended."""
+    begun = sorted((each for each in story.cycles if each.start), key=lambda each: each.start)
+    for earlier, later in pairwise(begun):
+        if later.start < earlier.end:
+            yield f"{later.cycle_id} began while {earlier.cycle_id} was at work"
 
 
 def _holds(gap: Gap, at: int) -> bool:

@@ -8,7 +8,7 @@ SECOND = 1_000_000
 MINUTE = 60 * SECOND
 """Times are microseconds, those of a plan from its beginning on."""
 
-OVERLAPS = ("SKIP", "BUFFER_ONE", "ALLOW_ALL")
+OVERLAPS = ("SKIP", "BUFFER_ONE", "BUFFER_ALL", "CANCEL_OTHER", "ALLOW_ALL")
 SLOW, STUMBLING, INSTANT = "slowly", "stumbling", "at once"
 """How the model answers a campaign's turns: over more than a minute; failing three times first; or immediately."""
 
@@ -94,7 +94,8 @@ def _member(number: int, options: Options, random: Random) -> Member:
         start=start - past * every,
         # One time for each, where there is no room for two.
         end=start + (window(options) if whole else 1),
-        overlap=OVERLAPS[number % len(OVERLAPS)],
+        # Not in step with what else goes by the number: each policy meets each pace, pause and backfill.
+        overlap=OVERLAPS[(number + number // 5) % len(OVERLAPS)],
         jitter=min(20 * SECOND, spread // 4) if number % 5 == 2 else 0,
         roles=_TWO_ROLES if number % 10 == 5 else _TWO_ROLES[:1],
         pace=pace,

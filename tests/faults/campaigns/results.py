@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tests.faults.campaigns.checker import Violation, check, stories
-from tests.faults.campaigns.rows import SCHEDULE, SKIPPED, Cycle, Evidence, Move
+from tests.faults.campaigns.rows import CANCELLED, SCHEDULE, SKIPPED, Cycle, Evidence, Move
 
 _FROM_THE_DEAD = "cycles taken over from a replica that was killed"
 _NEVER_ZERO = ("kills", _FROM_THE_DEAD)
@@ -102,6 +102,7 @@ def _counts(evidence: Evidence) -> dict[str, int]:
         "paused": outcomes["paused"],
         "dropped": outcomes["dropped"],
         "cycles by backfill": outcomes["unscheduled"],
+        "cycles cancelled at work": sum(each.state == CANCELLED and not each.never_began for each in evidence.cycles),
         "gaps": len(evidence.gaps),
         "campaigns paused by hand, then resumed": len(evidence.told("paused")),
         "runs started": len(evidence.runs),

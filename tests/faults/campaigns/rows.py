@@ -71,6 +71,8 @@ class Cycle:
     end: int
     retries: int = 0
     turns: tuple[Turn, ...] = ()
+    stopped: bool = False
+    """Whether it was to be cancelled."""
 
     @property
     def never_began(self) -> bool:
@@ -189,7 +191,7 @@ async def read(journal: Path, campaign_url: str, runtime_url: str) -> Evidence:
 def _cycle(row: Sequence[Any]) -> Cycle:
     body = json.loads(row[8])
     turns = tuple(Turn(each["role"], each["state"], each["attempt"], each["run_id"]) for each in body["turns"])
-    return Cycle(*row[:8], retries=body["retry_count"], turns=turns)
+    return Cycle(*row[:8], retries=body["retry_count"], turns=turns, stopped=body["stop"])
 
 
 @asynccontextmanager

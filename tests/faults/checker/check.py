@@ -4,7 +4,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.faults.checker import answers, families, life, logs, outside, recovery, rows, streams, traces, views, wire
+from tests.faults.checker import (
+    answers,
+    families,
+    life,
+    logs,
+    outages,
+    outside,
+    recovery,
+    rows,
+    streams,
+    traces,
+    views,
+    wire,
+)
 from tests.faults.checker.evidence import Evidence, Line, Violation
 
 Check = Callable[[Evidence], Iterator[Violation]]
@@ -57,7 +70,8 @@ CHECKS: tuple[Check, ...] = (
     *families.CHECKS,
     answers.p17_strangers,
     streams.p18_slow_readers,
-    recovery.p19_outages,
+    outages.p19_recovers,
+    outages.p19_says_nothing,
     recovery.p20_drains,
 )
 
@@ -85,6 +99,8 @@ class Counts:
     cut_readers: int
     refused_by_store: int
     """Calls that were refused because the store was in trouble."""
+    tried_in_outage: int
+    """Calls that change something, made and answered somehow while the store could commit nothing."""
     events: int
     published: int
     """Messages that consumers of the broker were sent, repeats among them."""
@@ -101,8 +117,6 @@ class Counts:
     children: int
     """That the spawn service has on record."""
     parents_told: int
-    delegations_reconciled: int
-    """Calls of spawn tools that a person had to decide."""
     too_deep: int
     """Children that were refused because of a bound, whoever asked and whoever refused."""
     too_wide: int
@@ -141,6 +155,7 @@ def count(evidence: Evidence) -> Counts:
         snapshots=len(evidence.tables.snapshots),
         cut_readers=sum("SLOW_READER" in stream.end for stream in evidence.streams),
         refused_by_store=sum(call["reason"] == "STORE_UNAVAILABLE" for call in evidence.calls),
+        tried_in_outage=outages.tried(evidence),
         events=len(evidence.tables.events),
         published=sum(line["kind"] == "message" for line in evidence.broker),
         timeouts=sum(event.kind == rows.INPUT_RESOLVED and event.integer(2) == 6 for event in evidence.tables.events),
@@ -151,7 +166,6 @@ def count(evidence: Evidence) -> Counts:
         killed=sum(_was_killed(line) for line in evidence.supervisor),
         children=len(evidence.families.spawns),
         parents_told=families.told(evidence),
-        delegations_reconciled=families.reconciled(evidence),
         too_deep=families.refusals(evidence, "DEPTH_EXCEEDED"),
         too_wide=families.refusals(evidence, "FAN_OUT_EXCEEDED"),
         too_dear=families.refusals(evidence, "BUDGET_EXCEEDED"),

@@ -100,8 +100,7 @@ def p16_nobody_waits(evidence: Evidence) -> Iterator[Violation]:
 def p16_told_once(evidence: Evidence) -> Iterator[Violation]:
     """The result of a call is the end of the one child or group that it asked for, and every end told is such a result.
 
-    That there is no second result is P9; that an input is resolved once is P14. Where both services were away, a person
-    may have been asked instead how the call ended, and what he says counts.
+    That there is no second result is P9; that an input is resolved once is P14.
     """
     waited: dict[Key, list[f.Spawn | f.Group]] = defaultdict(list)
     for each in (*_spawns(evidence), *evidence.families.groups):
@@ -112,7 +111,7 @@ def p16_told_once(evidence: Evidence) -> Iterator[Violation]:
         if len(found) > 1:
             yield Violation("P16", f"{key} is waited with for {[each.key for each in found]}")
         call = calls.get(key)
-        stopped = call is not None and (call.key in cancelled or call.reconciled)
+        stopped = call is not None and call.key in cancelled
         if call is None or (found[0].told == f.TOLD and not call.result and not stopped):
             yield Violation("P16", f"{found[0].key} was told to {key}, and there is no such result")
         elif found[0].told == f.REFUSED and not stopped:
@@ -121,7 +120,7 @@ def p16_told_once(evidence: Evidence) -> Iterator[Violation]:
     for child in _spawns(evidence):
         by_group[child.tenant, child.group_id].append(child)
     for key, call in calls.items():
-        if not call.deferred or not call.result or call.reconciled or call.key in cancelled:
+        if not call.deferred or not call.result or call.key in cancelled:
             continue
         found = waited.get(key, [])
         said = json_object(call.result)
@@ -251,11 +250,6 @@ def refusals(evidence: Evidence, reason: str) -> int:
     of_tools = sum(json_object(call.result).get("error") == reason for call in calls_of_tools(evidence).values())
     late = sum(wire.text(wire.inner(wire.fields(each.body), 15), 1) == reason for each in _spawns(evidence))
     return direct + of_tools + late
-
-
-def reconciled(evidence: Evidence) -> int:
-    """How many calls of spawn tools a person had to decide."""
-    return sum(call.reconciled for call in calls_of_tools(evidence).values())
 
 
 def told(evidence: Evidence) -> int:

@@ -12,9 +12,6 @@ from tests.faults.checker.rows import Event
 _CHILD_SPAWNED, _CHILD_FINISHED = 42, 43
 """Kinds of events in a parent's log."""
 
-_RECONCILE = 6
-"""The kind of input by which a person says how a call ended."""
-
 
 @dataclass
 class Call:
@@ -23,8 +20,6 @@ class Call:
     key: Key
     call_id: str
     deferred: bool = False
-    reconciled: bool = False
-    """Whether a person was asked how it ended: no tool of that name was known when its run was taken over."""
     result: str = ""
 
 
@@ -95,7 +90,6 @@ def calls_of_tools(evidence: Evidence) -> dict[Key, Call]:
                 call = open_calls.get(wire.text(asked, 4))
                 if call is not None:
                     call.deferred = True
-                    call.reconciled = call.reconciled or wire.integer(asked, 5) == _RECONCILE
             elif event.kind == rows.TOOL_CALL_COMPLETED and event.text(1) in open_calls:
                 part = next(iter(wire.inners(event.body, 3)), {})
                 open_calls[event.text(1)].result = wire.text(part, 4) or wire.text(part, 1) or "{}"

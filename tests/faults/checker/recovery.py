@@ -1,4 +1,4 @@
-"""What must happen in time once things can happen again: P6, P13, P19 and P20."""
+"""What must happen in time once things can happen again: P6, P13 and P20."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -80,15 +80,6 @@ def _owners_lost(evidence: Evidence, key: Key, events: list[Event], mark: Event)
     before = max((event.integer(1) for event in begun if event.sequence < mark.sequence), default=1)
     run = evidence.runs.get(key)
     return max(run.attempt - before, 0) if run else 0
-
-
-def p19_outages(evidence: Evidence) -> Iterator[Violation]:
-    """A store that was in trouble is used again without a restart by hand, and took part in no acknowledgement."""
-    for line in evidence.supervisor:
-        if line["kind"] == "outage_over" and line.get("must_recover") and not line["recovered"]:
-            yield Violation("P19", f"{line['what']}: no turn was accepted {line['within']:.0f} s after it was over")
-        if line["kind"] == "outage_over" and line.get("acknowledged_meanwhile"):
-            yield Violation("P19", f"{line['what']}: {line['acknowledged_meanwhile']} turns were acknowledged in it")
 
 
 def p20_drains(evidence: Evidence) -> Iterator[Violation]:

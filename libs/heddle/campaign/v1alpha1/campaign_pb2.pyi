@@ -459,7 +459,9 @@ class Goal(_message.Message):
     target_value: _builtins.float
     """Optional. Value of the measure to reach. Default 0."""
     current_value: _builtins.float
-    """Optional. Value reached so far, as a signal or a person reported it. Default 0."""
+    """Optional. Value reached so far, as a person set it or a signal of kind `post_metrics` reported it last, whose
+    `metrics` name the measure. Default 0.
+    """
     @_builtins.property
     def due_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. When it should be reached. Unset: by the end."""

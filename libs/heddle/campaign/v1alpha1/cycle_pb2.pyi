@@ -112,7 +112,7 @@ class _SkipReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SkipReason
     SKIP_REASON_OVERLAP: _SkipReason.ValueType  # 1
     """Another cycle was at work."""
     SKIP_REASON_NO_AGENT: _SkipReason.ValueType  # 2
-    """No agent could be asked: all disabled, or without budget today."""
+    """No agent could be asked for any target: all disabled, or without budget today. `end_note` says why for each."""
     SKIP_REASON_EXHAUSTED: _SkipReason.ValueType  # 3
     """Budget or quota was used up."""
     SKIP_REASON_OUTSIDE_DATES: _SkipReason.ValueType  # 4
@@ -126,7 +126,7 @@ SKIP_REASON_UNSPECIFIED: SkipReason.ValueType  # 0
 SKIP_REASON_OVERLAP: SkipReason.ValueType  # 1
 """Another cycle was at work."""
 SKIP_REASON_NO_AGENT: SkipReason.ValueType  # 2
-"""No agent could be asked: all disabled, or without budget today."""
+"""No agent could be asked for any target: all disabled, or without budget today. `end_note` says why for each."""
 SKIP_REASON_EXHAUSTED: SkipReason.ValueType  # 3
 """Budget or quota was used up."""
 SKIP_REASON_OUTSIDE_DATES: SkipReason.ValueType  # 4
@@ -220,6 +220,7 @@ class Cycle(_message.Message):
     RETRY_COUNT_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    END_NOTE_FIELD_NUMBER: _builtins.int
     cycle_id: _builtins.str
     """Output only. Id within the tenant."""
     campaign_id: _builtins.str
@@ -240,6 +241,10 @@ class Cycle(_message.Message):
     """Output only. What it decided and made, in a few sentences. Empty until it has ended."""
     retry_count: _builtins.int
     """Output only. Times that RetryCycle queued it again."""
+    end_note: _builtins.str
+    """Output only. Why it is SKIPPED or CANCELLED, or is being cancelled, for people: what kept each agent from being
+    asked, or what was said when it was cancelled. Empty: nothing.
+    """
     @_builtins.property
     def scheduled_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. The time that it stands for, in UTC, before jitter."""
@@ -288,10 +293,11 @@ class Cycle(_message.Message):
         retry_count: _builtins.int = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        end_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "end_time", b"end_time", "evidence", b"evidence", "scheduled_time", b"scheduled_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "campaign_id", b"campaign_id", "cycle_id", b"cycle_id", "end_time", b"end_time", "evidence", b"evidence", "origin", b"origin", "retry_count", b"retry_count", "rotation_key", b"rotation_key", "schedule_version", b"schedule_version", "scheduled_time", b"scheduled_time", "skip_reason", b"skip_reason", "start_time", b"start_time", "state", b"state", "summary", b"summary", "topic", b"topic", "turns", b"turns", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "campaign_id", b"campaign_id", "cycle_id", b"cycle_id", "end_note", b"end_note", "end_time", b"end_time", "evidence", b"evidence", "origin", b"origin", "retry_count", b"retry_count", "rotation_key", b"rotation_key", "schedule_version", b"schedule_version", "scheduled_time", b"scheduled_time", "skip_reason", b"skip_reason", "start_time", b"start_time", "state", b"state", "summary", b"summary", "topic", b"topic", "turns", b"turns", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -390,22 +396,32 @@ class CycleFailure(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RETRYABLE_FIELD_NUMBER: _builtins.int
+    REASON_NAME_FIELD_NUMBER: _builtins.int
+    RUN_FAILED_FIELD_NUMBER: _builtins.int
     reason: _error_reason_pb2.ErrorReason.ValueType
-    """Output only. Reason, as in every error of Heddle."""
+    """Output only. Reason, as in every error of Heddle. Unspecified: only runs have it, and `reason_name` says it."""
     message: _builtins.str
     """Output only. What went wrong, for people; secrets are removed."""
     retryable: _builtins.bool
     """Output only. Whether another attempt may succeed."""
+    reason_name: _builtins.str
+    """Output only. Reason in capitals, always there: that of the run if a run failed, as STEP_LIMIT, which is a
+    FailureReason of the runtime without its prefix; that of the error if none could be started, as AGENT_NOT_FOUND.
+    """
+    run_failed: _builtins.bool
+    """Output only. Whether a run failed; else none could be started or followed, and `reason` says why."""
     def __init__(
         self,
         *,
         reason: _error_reason_pb2.ErrorReason.ValueType = ...,
         message: _builtins.str = ...,
         retryable: _builtins.bool = ...,
+        reason_name: _builtins.str = ...,
+        run_failed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "retryable", b"retryable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "reason_name", b"reason_name", "retryable", b"retryable", "run_failed", b"run_failed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

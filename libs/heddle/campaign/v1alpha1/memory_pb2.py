@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from heddle.common.v1 import content_pb2 as heddle_dot_common_dot_v1_dot_content__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%heddle/campaign/v1alpha1/memory.proto\x12\x18heddle.campaign.v1alpha1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eheddle/common/v1/content.proto\"\xd8\x04\n\x06Memory\x12!\n\tmemory_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x08memoryId\x12%\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\ncampaignId\x12>\n\x04kind\x18\x03 \x01(\x0e\x32$.heddle.campaign.v1alpha1.MemoryKindB\x04\xe2\x41\x01\x03R\x04kind\x12\x18\n\x04text\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03R\x04text\x12 \n\x08platform\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03R\x08platform\x12\x18\n\x04tags\x18\x06 \x03(\tB\x04\xe2\x41\x01\x03R\x04tags\x12$\n\nimportance\x18\x07 \x01(\x01\x42\x04\xe2\x41\x01\x03R\nimportance\x12$\n\nconfidence\x18\x08 \x01(\x01\x42\x04\xe2\x41\x01\x03R\nconfidence\x12/\n\x10performance_json\x18\t \x01(\tB\x04\xe2\x41\x01\x03R\x0fperformanceJson\x12J\n\x08\x63itation\x18\n \x01(\x0b\x32(.heddle.campaign.v1alpha1.MemoryCitationB\x04\xe2\x41\x01\x03R\x08\x63itation\x12\x1c\n\x06pinned\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03R\x06pinned\x12\x41\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x44\n\rlast_use_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x0blastUseTime\"\xa8\x01\n\x0eMemoryCitation\x12!\n\tthread_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x08threadId\x12+\n\x0e\x66irst_sequence\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03R\rfirstSequence\x12)\n\rlast_sequence\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03R\x0clastSequence\x12\x1b\n\x06run_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03R\x05runId\"r\n\tMemoryUse\x12!\n\tmemory_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x08memoryId\x12\x1a\n\x05score\x18\x02 \x01(\x01\x42\x04\xe2\x41\x01\x03R\x05score\x12&\n\x0b\x65xplanation\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03R\x0b\x65xplanation\"\xbb\x02\n\x0bPeerMessage\x12\x43\n\x04kind\x18\x01 \x01(\x0e\x32).heddle.campaign.v1alpha1.PeerMessageKindB\x04\xe2\x41\x01\x03R\x04kind\x12%\n\x0bsender_role\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\nsenderRole\x12)\n\rreceiver_role\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03R\x0creceiverRole\x12\x18\n\x04text\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03R\x04text\x12<\n\x05\x61sset\x18\x05 \x01(\x0b\x32 .heddle.common.v1.AssetReferenceB\x04\xe2\x41\x01\x03R\x05\x61sset\x12=\n\tsend_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x08sendTime*\x8a\x01\n\nMemoryKind\x12\x1b\n\x17MEMORY_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MEMORY_KIND_OUTCOME\x10\x01\x12\x18\n\x14MEMORY_KIND_DECISION\x10\x02\x12\x16\n\x12MEMORY_KIND_WINNER\x10\x03\x12\x14\n\x10MEMORY_KIND_NOTE\x10\x04*\xb0\x01\n\x0fPeerMessageKind\x12!\n\x1dPEER_MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18PEER_MESSAGE_KIND_STATUS\x10\x01\x12\x1d\n\x19PEER_MESSAGE_KIND_REQUEST\x10\x02\x12\x1f\n\x1bPEER_MESSAGE_KIND_DELIVERED\x10\x03\x12\x1c\n\x18PEER_MESSAGE_KIND_NOTICE\x10\x04\x42o\n\x1c\x64\x65v.heddle.campaign.v1alpha1P\x01ZMgithub.com/heddle-dev/heddle/gen/go/heddle/campaign/v1alpha1;campaignv1alpha1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%heddle/campaign/v1alpha1/memory.proto\x12\x18heddle.campaign.v1alpha1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eheddle/common/v1/content.proto\"\x81\x05\n\x06Memory\x12!\n\tmemory_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x08memoryId\x12%\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\ncampaignId\x12>\n\x04kind\x18\x03 \x01(\x0e\x32$.heddle.campaign.v1alpha1.MemoryKindB\x04\xe2\x41\x01\x03R\x04kind\x12\x18\n\x04text\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03R\x04text\x12 \n\x08platform\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03R\x08platform\x12\x18\n\x04tags\x18\x06 \x03(\tB\x04\xe2\x41\x01\x03R\x04tags\x12$\n\nimportance\x18\x07 \x01(\x01\x42\x04\xe2\x41\x01\x03R\nimportance\x12$\n\nconfidence\x18\x08 \x01(\x01\x42\x04\xe2\x41\x01\x03R\nconfidence\x12/\n\x10performance_json\x18\t \x01(\tB\x04\xe2\x41\x01\x03R\x0fperformanceJson\x12J\n\x08\x63itation\x18\n \x01(\x0b\x32(.heddle.campaign.v1alpha1.MemoryCitationB\x04\xe2\x41\x01\x03R\x08\x63itation\x12\x1c\n\x06pinned\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03R\x06pinned\x12\x41\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x44\n\rlast_use_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x0blastUseTime\x12\'\n\x0c\x63ontent_type\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03R\x0b\x63ontentType\"\xa8\x01\n\x0eMemoryCitation\x12!\n\tthread_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x08threadId\x12+\n\x0e\x66irst_sequence\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03R\rfirstSequence\x12)\n\rlast_sequence\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03R\x0clastSequence\x12\x1b\n\x06run_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03R\x05runId\"r\n\tMemoryUse\x12!\n\tmemory_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x08memoryId\x12\x1a\n\x05score\x18\x02 \x01(\x01\x42\x04\xe2\x41\x01\x03R\x05score\x12&\n\x0b\x65xplanation\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03R\x0b\x65xplanation\"\xbb\x02\n\x0bPeerMessage\x12\x43\n\x04kind\x18\x01 \x01(\x0e\x32).heddle.campaign.v1alpha1.PeerMessageKindB\x04\xe2\x41\x01\x03R\x04kind\x12%\n\x0bsender_role\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\nsenderRole\x12)\n\rreceiver_role\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03R\x0creceiverRole\x12\x18\n\x04text\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03R\x04text\x12<\n\x05\x61sset\x18\x05 \x01(\x0b\x32 .heddle.common.v1.AssetReferenceB\x04\xe2\x41\x01\x03R\x05\x61sset\x12=\n\tsend_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x08sendTime*\x8a\x01\n\nMemoryKind\x12\x1b\n\x17MEMORY_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MEMORY_KIND_OUTCOME\x10\x01\x12\x18\n\x14MEMORY_KIND_DECISION\x10\x02\x12\x16\n\x12MEMORY_KIND_WINNER\x10\x03\x12\x14\n\x10MEMORY_KIND_NOTE\x10\x04*\xb0\x01\n\x0fPeerMessageKind\x12!\n\x1dPEER_MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18PEER_MESSAGE_KIND_STATUS\x10\x01\x12\x1d\n\x19PEER_MESSAGE_KIND_REQUEST\x10\x02\x12\x1f\n\x1bPEER_MESSAGE_KIND_DELIVERED\x10\x03\x12\x1c\n\x18PEER_MESSAGE_KIND_NOTICE\x10\x04\x42o\n\x1c\x64\x65v.heddle.campaign.v1alpha1P\x01ZMgithub.com/heddle-dev/heddle/gen/go/heddle/campaign/v1alpha1;campaignv1alpha1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,6 +61,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMORY'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_MEMORY'].fields_by_name['last_use_time']._loaded_options = None
   _globals['_MEMORY'].fields_by_name['last_use_time']._serialized_options = b'\342A\001\003'
+  _globals['_MEMORY'].fields_by_name['content_type']._loaded_options = None
+  _globals['_MEMORY'].fields_by_name['content_type']._serialized_options = b'\342A\001\003'
   _globals['_MEMORYCITATION'].fields_by_name['thread_id']._loaded_options = None
   _globals['_MEMORYCITATION'].fields_by_name['thread_id']._serialized_options = b'\342A\001\003'
   _globals['_MEMORYCITATION'].fields_by_name['first_sequence']._loaded_options = None
@@ -87,16 +89,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PEERMESSAGE'].fields_by_name['asset']._serialized_options = b'\342A\001\003'
   _globals['_PEERMESSAGE'].fields_by_name['send_time']._loaded_options = None
   _globals['_PEERMESSAGE'].fields_by_name['send_time']._serialized_options = b'\342A\001\003'
-  _globals['_MEMORYKIND']._serialized_start=1374
-  _globals['_MEMORYKIND']._serialized_end=1512
-  _globals['_PEERMESSAGEKIND']._serialized_start=1515
-  _globals['_PEERMESSAGEKIND']._serialized_end=1691
+  _globals['_MEMORYKIND']._serialized_start=1415
+  _globals['_MEMORYKIND']._serialized_end=1553
+  _globals['_PEERMESSAGEKIND']._serialized_start=1556
+  _globals['_PEERMESSAGEKIND']._serialized_end=1732
   _globals['_MEMORY']._serialized_start=166
-  _globals['_MEMORY']._serialized_end=766
-  _globals['_MEMORYCITATION']._serialized_start=769
-  _globals['_MEMORYCITATION']._serialized_end=937
-  _globals['_MEMORYUSE']._serialized_start=939
-  _globals['_MEMORYUSE']._serialized_end=1053
-  _globals['_PEERMESSAGE']._serialized_start=1056
-  _globals['_PEERMESSAGE']._serialized_end=1371
+  _globals['_MEMORY']._serialized_end=807
+  _globals['_MEMORYCITATION']._serialized_start=810
+  _globals['_MEMORYCITATION']._serialized_end=978
+  _globals['_MEMORYUSE']._serialized_start=980
+  _globals['_MEMORYUSE']._serialized_end=1094
+  _globals['_PEERMESSAGE']._serialized_start=1097
+  _globals['_PEERMESSAGE']._serialized_end=1412
 # @@protoc_insertion_point(module_scope)

@@ -104,6 +104,7 @@ class Memory(_message.Message):
     PINNED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     LAST_USE_TIME_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     memory_id: _builtins.str
     """Output only. Id within the tenant."""
     campaign_id: _builtins.str
@@ -122,6 +123,8 @@ class Memory(_message.Message):
     """Output only. Measures behind it as a JSON object. Empty: none."""
     pinned: _builtins.bool
     """Output only. Whether it is given to every turn, before all others."""
+    content_type: _builtins.str
+    """Output only. Kind of content that it is about: `video`, `image`, `audio` or `text`. Empty: any."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. Words to find it by."""
@@ -154,10 +157,11 @@ class Memory(_message.Message):
         pinned: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         last_use_time: _timestamp_pb2.Timestamp | None = ...,
+        content_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "create_time", b"create_time", "last_use_time", b"last_use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "citation", b"citation", "confidence", b"confidence", "create_time", b"create_time", "importance", b"importance", "kind", b"kind", "last_use_time", b"last_use_time", "memory_id", b"memory_id", "performance_json", b"performance_json", "pinned", b"pinned", "platform", b"platform", "tags", b"tags", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "citation", b"citation", "confidence", b"confidence", "content_type", b"content_type", "create_time", b"create_time", "importance", b"importance", "kind", b"kind", "last_use_time", b"last_use_time", "memory_id", b"memory_id", "performance_json", b"performance_json", "pinned", b"pinned", "platform", b"platform", "tags", b"tags", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

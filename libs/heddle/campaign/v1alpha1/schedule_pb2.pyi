@@ -146,7 +146,9 @@ class Schedule(_message.Message):
     overlap: Global___OverlapPolicy.ValueType
     """Optional. What to do while another cycle is at work. Unset means SKIP."""
     max_cycles: _builtins.int
-    """Optional. Most cycles in all; then the campaign is COMPLETED. Zero: no bound."""
+    """Optional. Most cycles in all; then the campaign is COMPLETED. Those by hand and by signal count only where no
+    recurrence is set. Zero: no bound.
+    """
     @_builtins.property
     def interval(self) -> _duration_pb2.Duration:
         """A fixed distance, counted from `start_time`; at least 1 minute."""
@@ -177,7 +179,9 @@ class Schedule(_message.Message):
 
     @_builtins.property
     def catch_up_window(self) -> _duration_pb2.Duration:
-        """Optional. How late a cycle may still begin, as after an outage; older times become missed. Unset: 1 hour."""
+        """Optional. How late a cycle may still begin, as after an outage; older times become missed. At least a minute counts,
+        whatever is set: the service's own delay makes no time missed. Unset: 1 hour.
+        """
 
     def __init__(
         self,

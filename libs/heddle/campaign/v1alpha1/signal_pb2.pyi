@@ -36,9 +36,13 @@ class _SignalOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SignalO
     SIGNAL_OUTCOME_NO_MATCH: _SignalOutcome.ValueType  # 3
     """Its condition did not hold."""
     SIGNAL_OUTCOME_COOLING_DOWN: _SignalOutcome.ValueType  # 4
-    """It was cooling down."""
+    """It was cooling down. A cool-down begins with a cycle, and not with one that a guard leaves out."""
     SIGNAL_OUTCOME_NOBODY: _SignalOutcome.ValueType  # 5
-    """The campaign is not ACTIVE, or no agent of it answers this kind."""
+    """The campaign is not ACTIVE, is outside its schedule's dates or limit, or no agent of it answers this kind."""
+    SIGNAL_OUTCOME_NO_ROOM: _SignalOutcome.ValueType  # 6
+    """Its condition held, but one waits already (or as many as may, by the schedule's overlap policy). Nothing is on
+    record of it: report it again later, with another request_id and the same dedupe key.
+    """
 
 class SignalOutcome(_SignalOutcome, metaclass=_SignalOutcomeEnumTypeWrapper):
     """What a campaign did with a signal."""
@@ -52,9 +56,13 @@ SIGNAL_OUTCOME_DUPLICATE: SignalOutcome.ValueType  # 2
 SIGNAL_OUTCOME_NO_MATCH: SignalOutcome.ValueType  # 3
 """Its condition did not hold."""
 SIGNAL_OUTCOME_COOLING_DOWN: SignalOutcome.ValueType  # 4
-"""It was cooling down."""
+"""It was cooling down. A cool-down begins with a cycle, and not with one that a guard leaves out."""
 SIGNAL_OUTCOME_NOBODY: SignalOutcome.ValueType  # 5
-"""The campaign is not ACTIVE, or no agent of it answers this kind."""
+"""The campaign is not ACTIVE, is outside its schedule's dates or limit, or no agent of it answers this kind."""
+SIGNAL_OUTCOME_NO_ROOM: SignalOutcome.ValueType  # 6
+"""Its condition held, but one waits already (or as many as may, by the schedule's overlap policy). Nothing is on
+record of it: report it again later, with another request_id and the same dedupe key.
+"""
 Global___SignalOutcome: _TypeAlias = SignalOutcome  # noqa: Y015
 
 @_typing.final
@@ -256,8 +264,8 @@ class Signal(_message.Message):
     payload_json: _builtins.str
     """Optional. What happened as a JSON object, at most 64 KiB; its shape belongs to the kind. Empty: `{}`."""
     dedupe_key: _builtins.str
-    """Required. Names what happened: the same key starts no second cycle of a campaign, for 30 days. At most 128
-    characters.
+    """Required. Names what happened: the same key starts no second cycle of a campaign, for 30 days, unless a guard left
+    the first one out. At most 128 characters.
     """
     source: _builtins.str
     """Optional. Where it comes from, for people; at most 256 characters."""

@@ -29,7 +29,7 @@ from heddle.runtime.v1 import turn_pb2 as heddle_dot_runtime_dot_v1_dot_turn__pb
 from heddle.tools.v1 import tool_pb2 as heddle_dot_tools_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheddle/runtime/v1/agent.proto\x12\x11heddle.runtime.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1cheddle/runtime/v1/turn.proto\x1a\x1aheddle/tools/v1/tool.proto\"\xfd\x02\n\tAgentSpec\x12!\n\x0c\x64isplay_name\x18\x01 \x01(\tR\x0b\x64isplayName\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\"\n\x0cinstructions\x18\x03 \x01(\tR\x0cinstructions\x12\x14\n\x05model\x18\x04 \x01(\tR\x05model\x12\x14\n\x05tools\x18\x05 \x03(\tR\x05tools\x12\x31\n\x06limits\x18\x06 \x01(\x0b\x32\x19.heddle.runtime.v1.LimitsR\x06limits\x12J\n\x0f\x61pproval_policy\x18\x07 \x01(\x0e\x32!.heddle.runtime.v1.ApprovalPolicyR\x0e\x61pprovalPolicy\x12%\n\x0btemperature\x18\x08 \x01(\x01H\x00R\x0btemperature\x88\x01\x01\x12%\n\x0ehistory_window\x18\t \x01(\x05R\rhistoryWindowB\x0e\n\x0c_temperature\"\x9a\x02\n\x05\x41gent\x12\x1f\n\x08\x61gent_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x07\x61gentId\x12\x1e\n\x07version\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03R\x07version\x12\x30\n\x04spec\x18\x03 \x01(\x0b\x32\x1c.heddle.runtime.v1.AgentSpecR\x04spec\x12 \n\x08\x61rchived\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03R\x08\x61rchived\x12\x18\n\x04\x65tag\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03R\x04\x65tag\x12\x41\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x1f\n\x08\x62uilt_in\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03R\x07\x62uiltIn\"\xab\x02\n\x05Model\x12\x1a\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x05model\x12\"\n\tavailable\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03R\tavailable\x12\x18\n\x04note\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03R\x04note\x12+\n\x0e\x63ontext_window\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03R\rcontextWindow\x12\x39\n\x0binput_price\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyB\x04\xe2\x41\x01\x03R\ninputPrice\x12;\n\x0coutput_price\x18\x06 \x01(\x0b\x32\x12.google.type.MoneyB\x04\xe2\x41\x01\x03R\x0boutputPrice\x12#\n\nis_default\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03R\tisDefault\"\xc9\x02\n\x0cToolProvider\x12%\n\x0bprovider_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\nproviderId\x12!\n\x0bgrpc_target\x18\x02 \x01(\tH\x00R\ngrpcTarget\x12\x1b\n\x08\x62uilt_in\x18\x03 \x01(\x08H\x00R\x07\x62uiltIn\x12#\n\rallowed_tools\x18\x04 \x03(\tR\x0c\x61llowedTools\x12\x18\n\x04\x65tag\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03R\x04\x65tag\x12\"\n\tavailable\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03R\tavailable\x12\x1e\n\x07problem\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03R\x07problem\x12\x43\n\x0crefresh_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x0brefreshTimeB\n\n\x08\x65ndpoint\"\x90\x01\n\x0bOfferedTool\x12%\n\x0bprovider_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\nproviderId\x12/\n\x04tool\x18\x02 \x01(\x0b\x32\x15.heddle.tools.v1.ToolB\x04\xe2\x41\x01\x03R\x04tool\x12)\n\rschema_digest\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03R\x0cschemaDigest*\x86\x01\n\x0e\x41pprovalPolicy\x12\x1f\n\x1b\x41PPROVAL_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PPROVAL_POLICY_BY_TOOL\x10\x01\x12\x1a\n\x16\x41PPROVAL_POLICY_WRITES\x10\x02\x12\x1a\n\x16\x41PPROVAL_POLICY_ALWAYS\x10\x03\x42Z\n\x15\x64\x65v.heddle.runtime.v1P\x01Z?github.com/heddle-dev/heddle/gen/go/heddle/runtime/v1;runtimev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheddle/runtime/v1/agent.proto\x12\x11heddle.runtime.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1cheddle/runtime/v1/turn.proto\x1a\x1aheddle/tools/v1/tool.proto\"\xfa\x03\n\tAgentSpec\x12!\n\x0c\x64isplay_name\x18\x01 \x01(\tR\x0b\x64isplayName\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\"\n\x0cinstructions\x18\x03 \x01(\tR\x0cinstructions\x12\x14\n\x05model\x18\x04 \x01(\tR\x05model\x12\x14\n\x05tools\x18\x05 \x03(\tR\x05tools\x12\x31\n\x06limits\x18\x06 \x01(\x0b\x32\x19.heddle.runtime.v1.LimitsR\x06limits\x12J\n\x0f\x61pproval_policy\x18\x07 \x01(\x0e\x32!.heddle.runtime.v1.ApprovalPolicyR\x0e\x61pprovalPolicy\x12%\n\x0btemperature\x18\x08 \x01(\x01H\x00R\x0btemperature\x88\x01\x01\x12%\n\x0ehistory_window\x18\t \x01(\x05R\rhistoryWindow\x12@\n\x06labels\x18\n \x03(\x0b\x32(.heddle.runtime.v1.AgentSpec.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x0e\n\x0c_temperature\"\x9a\x02\n\x05\x41gent\x12\x1f\n\x08\x61gent_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x07\x61gentId\x12\x1e\n\x07version\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03R\x07version\x12\x30\n\x04spec\x18\x03 \x01(\x0b\x32\x1c.heddle.runtime.v1.AgentSpecR\x04spec\x12 \n\x08\x61rchived\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03R\x08\x61rchived\x12\x18\n\x04\x65tag\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03R\x04\x65tag\x12\x41\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x1f\n\x08\x62uilt_in\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03R\x07\x62uiltIn\"\xab\x02\n\x05Model\x12\x1a\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x05model\x12\"\n\tavailable\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03R\tavailable\x12\x18\n\x04note\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03R\x04note\x12+\n\x0e\x63ontext_window\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03R\rcontextWindow\x12\x39\n\x0binput_price\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyB\x04\xe2\x41\x01\x03R\ninputPrice\x12;\n\x0coutput_price\x18\x06 \x01(\x0b\x32\x12.google.type.MoneyB\x04\xe2\x41\x01\x03R\x0boutputPrice\x12#\n\nis_default\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03R\tisDefault\"\xc9\x02\n\x0cToolProvider\x12%\n\x0bprovider_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02R\nproviderId\x12!\n\x0bgrpc_target\x18\x02 \x01(\tH\x00R\ngrpcTarget\x12\x1b\n\x08\x62uilt_in\x18\x03 \x01(\x08H\x00R\x07\x62uiltIn\x12#\n\rallowed_tools\x18\x04 \x03(\tR\x0c\x61llowedTools\x12\x18\n\x04\x65tag\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03R\x04\x65tag\x12\"\n\tavailable\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03R\tavailable\x12\x1e\n\x07problem\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03R\x07problem\x12\x43\n\x0crefresh_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x0brefreshTimeB\n\n\x08\x65ndpoint\"\x90\x01\n\x0bOfferedTool\x12%\n\x0bprovider_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\nproviderId\x12/\n\x04tool\x18\x02 \x01(\x0b\x32\x15.heddle.tools.v1.ToolB\x04\xe2\x41\x01\x03R\x04tool\x12)\n\rschema_digest\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03R\x0cschemaDigest*\x86\x01\n\x0e\x41pprovalPolicy\x12\x1f\n\x1b\x41PPROVAL_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PPROVAL_POLICY_BY_TOOL\x10\x01\x12\x1a\n\x16\x41PPROVAL_POLICY_WRITES\x10\x02\x12\x1a\n\x16\x41PPROVAL_POLICY_ALWAYS\x10\x03\x42Z\n\x15\x64\x65v.heddle.runtime.v1P\x01Z?github.com/heddle-dev/heddle/gen/go/heddle/runtime/v1;runtimev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heddle.runtime.v1.agent_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.heddle.runtime.v1P\001Z?github.com/heddle-dev/heddle/gen/go/heddle/runtime/v1;runtimev1'
+  _globals['_AGENTSPEC_LABELSENTRY']._loaded_options = None
+  _globals['_AGENTSPEC_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_AGENT'].fields_by_name['agent_id']._loaded_options = None
   _globals['_AGENT'].fields_by_name['agent_id']._serialized_options = b'\342A\001\003'
   _globals['_AGENT'].fields_by_name['version']._loaded_options = None
@@ -79,16 +81,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OFFEREDTOOL'].fields_by_name['tool']._serialized_options = b'\342A\001\003'
   _globals['_OFFEREDTOOL'].fields_by_name['schema_digest']._loaded_options = None
   _globals['_OFFEREDTOOL'].fields_by_name['schema_digest']._serialized_options = b'\342A\001\003'
-  _globals['_APPROVALPOLICY']._serialized_start=1652
-  _globals['_APPROVALPOLICY']._serialized_end=1786
+  _globals['_APPROVALPOLICY']._serialized_start=1777
+  _globals['_APPROVALPOLICY']._serialized_end=1911
   _globals['_AGENTSPEC']._serialized_start=202
-  _globals['_AGENTSPEC']._serialized_end=583
-  _globals['_AGENT']._serialized_start=586
-  _globals['_AGENT']._serialized_end=868
-  _globals['_MODEL']._serialized_start=871
-  _globals['_MODEL']._serialized_end=1170
-  _globals['_TOOLPROVIDER']._serialized_start=1173
-  _globals['_TOOLPROVIDER']._serialized_end=1502
-  _globals['_OFFEREDTOOL']._serialized_start=1505
-  _globals['_OFFEREDTOOL']._serialized_end=1649
+  _globals['_AGENTSPEC']._serialized_end=708
+  _globals['_AGENTSPEC_LABELSENTRY']._serialized_start=635
+  _globals['_AGENTSPEC_LABELSENTRY']._serialized_end=692
+  _globals['_AGENT']._serialized_start=711
+  _globals['_AGENT']._serialized_end=993
+  _globals['_MODEL']._serialized_start=996
+  _globals['_MODEL']._serialized_end=1295
+  _globals['_TOOLPROVIDER']._serialized_start=1298
+  _globals['_TOOLPROVIDER']._serialized_end=1627
+  _globals['_OFFEREDTOOL']._serialized_start=1630
+  _globals['_OFFEREDTOOL']._serialized_end=1774
 # @@protoc_insertion_point(module_scope)

@@ -22,13 +22,15 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from heddle.common.v1 import content_pb2 as heddle_dot_common_dot_v1_dot_content__pb2
 from heddle.runtime.v1 import input_pb2 as heddle_dot_runtime_dot_v1_dot_input__pb2
 from heddle.runtime.v1 import tool_call_pb2 as heddle_dot_runtime_dot_v1_dot_tool__call__pb2
+from heddle.tools.v1 import tool_pb2 as heddle_dot_tools_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#heddle/runtime/v1/call_events.proto\x12\x11heddle.runtime.v1\x1a\x17google/type/money.proto\x1a\x1eheddle/common/v1/content.proto\x1a\x1dheddle/runtime/v1/input.proto\x1a!heddle/runtime/v1/tool_call.proto\"\x86\x01\n\x11ToolCallRequested\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12\x1d\n\nmessage_id\x18\x02 \x01(\tR\tmessageId\x12\x12\n\x04tool\x18\x03 \x01(\tR\x04tool\x12%\n\x0e\x61rguments_json\x18\x04 \x01(\tR\rargumentsJson\"\xdd\x01\n\x0fToolCallStarted\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12\x12\n\x04tool\x18\x02 \x01(\tR\x04tool\x12\'\n\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\x12)\n\x10\x61rguments_digest\x18\x04 \x01(\tR\x0f\x61rgumentsDigest\x12\x19\n\x08input_id\x18\x05 \x01(\tR\x07inputId\x12\x14\n\x05\x66\x65nce\x18\x06 \x01(\x03R\x05\x66\x65nce\x12\x18\n\x07\x61ttempt\x18\x07 \x01(\x05R\x07\x61ttempt\"c\n\x12ToolCallProgressed\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12\x1a\n\x08\x66raction\x18\x02 \x01(\x01R\x08\x66raction\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\"\xee\x01\n\x11ToolCallCompleted\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12<\n\x07outcome\x18\x02 \x01(\x0e\x32\".heddle.runtime.v1.ToolCallOutcomeR\x07outcome\x12\x37\n\x07\x63ontent\x18\x03 \x03(\x0b\x32\x1d.heddle.common.v1.ContentPartR\x07\x63ontent\x12&\n\x04\x63ost\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyR\x04\x63ost\x12!\n\x0cnext_actions\x18\x05 \x03(\tR\x0bnextActions\"G\n\x0eInputRequested\x12\x35\n\x05input\x18\x01 \x01(\x0b\x32\x1f.heddle.runtime.v1.InputRequestR\x05input\"\xc6\x01\n\rInputResolved\x12\x19\n\x08input_id\x18\x01 \x01(\tR\x07inputId\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32\x1d.heddle.runtime.v1.InputStateR\x05state\x12\x36\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x1e.heddle.runtime.v1.InputAnswerR\x06\x61nswer\x12-\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\"4\n\x04Plan\x12\x18\n\x07version\x18\x01 \x01(\x05R\x07version\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\"V\n\x0cPlanProposed\x12+\n\x04plan\x18\x01 \x01(\x0b\x32\x17.heddle.runtime.v1.PlanR\x04plan\x12\x19\n\x08input_id\x18\x02 \x01(\tR\x07inputId\"U\n\x0bPlanRevised\x12+\n\x04plan\x18\x01 \x01(\x0b\x32\x17.heddle.runtime.v1.PlanR\x04plan\x12\x19\n\x08input_id\x18\x02 \x01(\tR\x07inputId\"W\n\x0cPlanApproved\x12\x18\n\x07version\x18\x01 \x01(\x05R\x07version\x12-\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\"\\\n\x0bWorkUpdated\x12\x17\n\x07work_id\x18\x01 \x01(\tR\x06workId\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12\x1a\n\x08\x66raction\x18\x03 \x01(\x01R\x08\x66ractionBZ\n\x15\x64\x65v.heddle.runtime.v1P\x01Z?github.com/heddle-dev/heddle/gen/go/heddle/runtime/v1;runtimev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#heddle/runtime/v1/call_events.proto\x12\x11heddle.runtime.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/type/money.proto\x1a\x1eheddle/common/v1/content.proto\x1a\x1dheddle/runtime/v1/input.proto\x1a!heddle/runtime/v1/tool_call.proto\x1a\x1aheddle/tools/v1/tool.proto\"\x86\x01\n\x11ToolCallRequested\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12\x1d\n\nmessage_id\x18\x02 \x01(\tR\tmessageId\x12\x12\n\x04tool\x18\x03 \x01(\tR\x04tool\x12%\n\x0e\x61rguments_json\x18\x04 \x01(\tR\rargumentsJson\"\x91\x02\n\x0fToolCallStarted\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12\x12\n\x04tool\x18\x02 \x01(\tR\x04tool\x12\'\n\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\x12)\n\x10\x61rguments_digest\x18\x04 \x01(\tR\x0f\x61rgumentsDigest\x12\x19\n\x08input_id\x18\x05 \x01(\tR\x07inputId\x12\x14\n\x05\x66\x65nce\x18\x06 \x01(\x03R\x05\x66\x65nce\x12\x18\n\x07\x61ttempt\x18\x07 \x01(\x05R\x07\x61ttempt\x12\x32\n\x05terms\x18\x08 \x01(\x0b\x32\x1c.heddle.runtime.v1.ToolTermsR\x05terms\"\xd9\x01\n\tToolTerms\x12.\n\x04risk\x18\x01 \x01(\x0e\x32\x1a.heddle.tools.v1.RiskClassR\x04risk\x12\x1b\n\tread_only\x18\x02 \x01(\x08R\x08readOnly\x12\x1e\n\nidempotent\x18\x03 \x01(\x08R\nidempotent\x12\x35\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08\x64\x65\x61\x64line\x12(\n\x05price\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyR\x05price\"c\n\x12ToolCallProgressed\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12\x1a\n\x08\x66raction\x18\x02 \x01(\x01R\x08\x66raction\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\"\xee\x01\n\x11ToolCallCompleted\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12<\n\x07outcome\x18\x02 \x01(\x0e\x32\".heddle.runtime.v1.ToolCallOutcomeR\x07outcome\x12\x37\n\x07\x63ontent\x18\x03 \x03(\x0b\x32\x1d.heddle.common.v1.ContentPartR\x07\x63ontent\x12&\n\x04\x63ost\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyR\x04\x63ost\x12!\n\x0cnext_actions\x18\x05 \x03(\tR\x0bnextActions\"G\n\x0eInputRequested\x12\x35\n\x05input\x18\x01 \x01(\x0b\x32\x1f.heddle.runtime.v1.InputRequestR\x05input\"\xc6\x01\n\rInputResolved\x12\x19\n\x08input_id\x18\x01 \x01(\tR\x07inputId\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32\x1d.heddle.runtime.v1.InputStateR\x05state\x12\x36\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x1e.heddle.runtime.v1.InputAnswerR\x06\x61nswer\x12-\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\"4\n\x04Plan\x12\x18\n\x07version\x18\x01 \x01(\x05R\x07version\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\"V\n\x0cPlanProposed\x12+\n\x04plan\x18\x01 \x01(\x0b\x32\x17.heddle.runtime.v1.PlanR\x04plan\x12\x19\n\x08input_id\x18\x02 \x01(\tR\x07inputId\"U\n\x0bPlanRevised\x12+\n\x04plan\x18\x01 \x01(\x0b\x32\x17.heddle.runtime.v1.PlanR\x04plan\x12\x19\n\x08input_id\x18\x02 \x01(\tR\x07inputId\"W\n\x0cPlanApproved\x12\x18\n\x07version\x18\x01 \x01(\x05R\x07version\x12-\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x17.heddle.common.v1.ActorR\x05\x61\x63tor\"\\\n\x0bWorkUpdated\x12\x17\n\x07work_id\x18\x01 \x01(\tR\x06workId\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12\x1a\n\x08\x66raction\x18\x03 \x01(\x01R\x08\x66ractionBZ\n\x15\x64\x65v.heddle.runtime.v1P\x01Z?github.com/heddle-dev/heddle/gen/go/heddle/runtime/v1;runtimev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,26 +38,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heddle.runtime.v1.call_even
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.heddle.runtime.v1P\001Z?github.com/heddle-dev/heddle/gen/go/heddle/runtime/v1;runtimev1'
-  _globals['_TOOLCALLREQUESTED']._serialized_start=182
-  _globals['_TOOLCALLREQUESTED']._serialized_end=316
-  _globals['_TOOLCALLSTARTED']._serialized_start=319
-  _globals['_TOOLCALLSTARTED']._serialized_end=540
-  _globals['_TOOLCALLPROGRESSED']._serialized_start=542
-  _globals['_TOOLCALLPROGRESSED']._serialized_end=641
-  _globals['_TOOLCALLCOMPLETED']._serialized_start=644
-  _globals['_TOOLCALLCOMPLETED']._serialized_end=882
-  _globals['_INPUTREQUESTED']._serialized_start=884
-  _globals['_INPUTREQUESTED']._serialized_end=955
-  _globals['_INPUTRESOLVED']._serialized_start=958
-  _globals['_INPUTRESOLVED']._serialized_end=1156
-  _globals['_PLAN']._serialized_start=1158
-  _globals['_PLAN']._serialized_end=1210
-  _globals['_PLANPROPOSED']._serialized_start=1212
-  _globals['_PLANPROPOSED']._serialized_end=1298
-  _globals['_PLANREVISED']._serialized_start=1300
-  _globals['_PLANREVISED']._serialized_end=1385
-  _globals['_PLANAPPROVED']._serialized_start=1387
-  _globals['_PLANAPPROVED']._serialized_end=1474
-  _globals['_WORKUPDATED']._serialized_start=1476
-  _globals['_WORKUPDATED']._serialized_end=1568
+  _globals['_TOOLCALLREQUESTED']._serialized_start=242
+  _globals['_TOOLCALLREQUESTED']._serialized_end=376
+  _globals['_TOOLCALLSTARTED']._serialized_start=379
+  _globals['_TOOLCALLSTARTED']._serialized_end=652
+  _globals['_TOOLTERMS']._serialized_start=655
+  _globals['_TOOLTERMS']._serialized_end=872
+  _globals['_TOOLCALLPROGRESSED']._serialized_start=874
+  _globals['_TOOLCALLPROGRESSED']._serialized_end=973
+  _globals['_TOOLCALLCOMPLETED']._serialized_start=976
+  _globals['_TOOLCALLCOMPLETED']._serialized_end=1214
+  _globals['_INPUTREQUESTED']._serialized_start=1216
+  _globals['_INPUTREQUESTED']._serialized_end=1287
+  _globals['_INPUTRESOLVED']._serialized_start=1290
+  _globals['_INPUTRESOLVED']._serialized_end=1488
+  _globals['_PLAN']._serialized_start=1490
+  _globals['_PLAN']._serialized_end=1542
+  _globals['_PLANPROPOSED']._serialized_start=1544
+  _globals['_PLANPROPOSED']._serialized_end=1630
+  _globals['_PLANREVISED']._serialized_start=1632
+  _globals['_PLANREVISED']._serialized_end=1717
+  _globals['_PLANAPPROVED']._serialized_start=1719
+  _globals['_PLANAPPROVED']._serialized_end=1806
+  _globals['_WORKUPDATED']._serialized_start=1808
+  _globals['_WORKUPDATED']._serialized_end=1900
 # @@protoc_insertion_point(module_scope)

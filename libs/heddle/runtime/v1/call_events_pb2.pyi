@@ -5,12 +5,14 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.type import money_pb2 as _money_pb2
 from heddle.common.v1 import content_pb2 as _content_pb2
 from heddle.runtime.v1 import input_pb2 as _input_pb2
 from heddle.runtime.v1 import tool_call_pb2 as _tool_call_pb2
+from heddle.tools.v1 import tool_pb2 as _tool_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -69,6 +71,7 @@ class ToolCallStarted(_message.Message):
     INPUT_ID_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """The call."""
     tool: _builtins.str
@@ -83,6 +86,10 @@ class ToolCallStarted(_message.Message):
     """Fence of the owner."""
     attempt: _builtins.int
     """Which dispatch of this call, from 1; above 1 only for tools that may be repeated."""
+    @_builtins.property
+    def terms(self) -> Global___ToolTerms:
+        """What the tool declared when the call was sent. Unset in events of runtimes that did not record it."""
+
     def __init__(
         self,
         *,
@@ -93,14 +100,59 @@ class ToolCallStarted(_message.Message):
         input_id: _builtins.str = ...,
         fence: _builtins.int = ...,
         attempt: _builtins.int = ...,
+        terms: Global___ToolTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_digest", b"arguments_digest", "attempt", b"attempt", "call_id", b"call_id", "fence", b"fence", "idempotency_key", b"idempotency_key", "input_id", b"input_id", "tool", b"tool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_digest", b"arguments_digest", "attempt", b"attempt", "call_id", b"call_id", "fence", b"fence", "idempotency_key", b"idempotency_key", "input_id", b"input_id", "terms", b"terms", "tool", b"tool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolCallStarted: _TypeAlias = ToolCallStarted  # noqa: Y015
+
+@_typing.final
+class ToolTerms(_message.Message):
+    """What a tool declares of its calls, as far as it decides what is done with one whose owner is gone: whoever takes the
+    run over may not reach the provider, and must know all the same whether the call may be sent again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RISK_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    risk: _tool_pb2.RiskClass.ValueType
+    """Risk class."""
+    read_only: _builtins.bool
+    """Whether a call changes nothing anywhere."""
+    idempotent: _builtins.bool
+    """Whether a call may be repeated with the same idempotency key and then takes effect once."""
+    @_builtins.property
+    def deadline(self) -> _duration_pb2.Duration:
+        """Longest time one call may take."""
+
+    @_builtins.property
+    def price(self) -> _money_pb2.Money:
+        """What one call costs. Unset: nothing."""
+
+    def __init__(
+        self,
+        *,
+        risk: _tool_pb2.RiskClass.ValueType = ...,
+        read_only: _builtins.bool = ...,
+        idempotent: _builtins.bool = ...,
+        deadline: _duration_pb2.Duration | None = ...,
+        price: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "idempotent", b"idempotent", "price", b"price", "read_only", b"read_only", "risk", b"risk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolTerms: _TypeAlias = ToolTerms  # noqa: Y015
 
 @_typing.final
 class ToolCallProgressed(_message.Message):

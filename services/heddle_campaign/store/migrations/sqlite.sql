@@ -1,5 +1,5 @@
 -- What the version files come to on SQLite. Made by .ci/schema.py: do not edit.
--- digest: af94573a4ffc1a8ac452d5eb3bd11bff412d2452c78e1ce6700fae7eb1fc3c9a
+-- digest: b56bb03e3635e454fac51adaebae8a7ebada2ed94b5d4f9ba39c57784e49b39e
 
 CREATE TABLE campaign_schema_version (
     version_num VARCHAR(32) NOT NULL,
@@ -124,7 +124,7 @@ CREATE TABLE peer_messages (
     message_id TEXT DEFAULT '' NOT NULL,
     campaign_id TEXT DEFAULT '' NOT NULL,
     send_time BIGINT DEFAULT '0' NOT NULL,
-    body BLOB,
+    body BLOB, thread_id TEXT DEFAULT '' NOT NULL,
     PRIMARY KEY (tenant, message_id)
 );
 
@@ -188,4 +188,8 @@ CREATE INDEX forgotten_by_campaign ON forgotten_memories (tenant, campaign_id);
 
 CREATE INDEX peer_messages_by_time ON peer_messages (tenant, campaign_id, send_time);
 
-INSERT INTO campaign_schema_version (version_num) VALUES ('0001');
+CREATE INDEX campaign_requests_by_create_time ON campaign_requests (create_time);
+
+CREATE INDEX peer_messages_by_thread ON peer_messages (tenant, thread_id) WHERE thread_id <> '';
+
+INSERT INTO campaign_schema_version (version_num) VALUES ('0002');

@@ -1,5 +1,5 @@
 -- What the version files come to on SQLite. Made by .ci/schema.py: do not edit.
--- digest: 1ef4d6cd03ba6513db94935ae3a357ba03acf62d2dacf911908d1e28ce80a660
+-- digest: b069ab5e6153f53e95359d3f45643ca645762a6a141d37a9ece40542e3ad4366
 
 CREATE TABLE runtime_schema_version (
     version_num VARCHAR(32) NOT NULL,
@@ -194,7 +194,7 @@ CREATE TABLE relay_shards (
 );
 
 CREATE TABLE relay_workers (
-    worker_id TEXT DEFAULT '' NOT NULL,
+    worker_id TEXT DEFAULT '' NOT NULL, stream BIGINT DEFAULT '0' NOT NULL,
     PRIMARY KEY (worker_id)
 );
 
@@ -246,4 +246,6 @@ CREATE INDEX tombstones_open ON tombstones (delete_time) WHERE purged = 0 OR pub
 
 CREATE INDEX threads_unpublished ON threads (tenant, thread_id) WHERE published_sequence < last_sequence;
 
-INSERT INTO runtime_schema_version (version_num) VALUES ('0002');
+CREATE INDEX requests_passing ON requests (create_time) WHERE run_id = '' AND method NOT IN ('CreateThread', 'ForkThread');
+
+INSERT INTO runtime_schema_version (version_num) VALUES ('0004');

@@ -1,5 +1,5 @@
 -- What the version files come to on SQLite. Made by .ci/schema.py: do not edit.
--- digest: 07da843e01ac54697c478beb0e23485a5fc03a9824debb43f8dba5b02deb5bc9
+-- digest: 6e614223b32bb6d6cf63776cb47dc6de0be28e69966519417c86c56ad058dd67
 
 CREATE TABLE spawn_schema_version (
     version_num VARCHAR(32) NOT NULL,
@@ -104,4 +104,6 @@ CREATE INDEX spawn_groups_by_root ON spawn_groups (tenant, root_run_id, create_t
 
 CREATE INDEX spawn_groups_due ON spawn_groups (due) WHERE due > 0;
 
-INSERT INTO spawn_schema_version (version_num) VALUES ('0001');
+CREATE INDEX spawn_requests_by_create_time ON spawn_requests (create_time);
+
+INSERT INTO spawn_schema_version (version_num) VALUES ('0002');

@@ -1,4 +1,4 @@
-"""`python -m tests.kit.property_zygote`: has imported the runtime, and forks a server of it for each line on its input.
+"""`python -m tests.kit.runtime_zygote`: has imported the runtime, and forks a server of it for each line on its input.
 
 A start then costs what the runtime itself does, without the seconds that Python takes to import it; what is forked has
 no thread, no loop and no connection yet. Each line is a JSON object: `settings`, the variables of the server; `said`,

@@ -23,7 +23,7 @@ class Zygote:
     def __init__(self) -> None:
         paths = os.pathsep.join([str(ROOT), str(ROOT / "libs"), str(ROOT / "services")])
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HEDDLE_")}
-        self._process = LineProcess("tests.kit.property_zygote", {**environment, "PYTHONPATH": paths})
+        self._process = LineProcess("tests.kit.runtime_zygote", {**environment, "PYTHONPATH": paths})
 
     def fork(self, settings: Mapping[str, str], said: Path, log: Path) -> int:
         """Start a server; its process id. It waits until somebody reads from the pipe `said`."""
