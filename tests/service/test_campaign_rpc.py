@@ -306,23 +306,27 @@ async def test_a_token_of_another_list_is_refused(here: Studio) -> None:
 # --- watching -------------------------------------------------------------------------------------------------
 
 
-async def test_a_watcher_sees_the_whole_first_then_each_change_and_the_end(here: Studio) -> None:
-    made = await here.create()
-    watched = here.campaigns.WatchCampaign(pb.WatchCampaignRequest(campaign_id=made.campaign_id))
-    async with asyncio.timeout(30):
-        first = await anext(aiter(watched))
-        assert first.campaign == made
-        await here.activate(made.campaign_id)
-        assert (await anext(aiter(watched))).campaign.state == CampaignState.CAMPAIGN_STATE_ACTIVE
-        cycle = await here.trigger(made.campaign_id)
-        seen = await anext(aiter(watched))
-        assert [each.cycle_id for each in seen.open_cycles] == [cycle.cycle_id]
-        await here.pause(made.campaign_id, cancel_cycles=True)
-        await here.until(cycle.cycle_id, CycleState.CYCLE_STATE_CANCELLED)
-        gone = pb.DeleteCampaignRequest(request_id=new_id(), campaign_id=made.campaign_id)
-        await here.campaigns.DeleteCampaign(gone)
-        last = [frame async for frame in watched]
-    assert last[-1].campaign.state == CampaignState.CAMPAIGN_STATE_PAUSED
+async def test_a_watcher_sees_the_whole_first_then_each_change_and_the_end(tmp_path: Path) -> None:
+    async with studio(tmp_path, cycles_per_tenant=1) as here:
+        # It has the only place: nobody works on the cycle that is watched, so cancelling it needs no runtime.
+        busy = await here.trigger((await here.active()).campaign_id)
+        await here.until(busy.cycle_id, CycleState.CYCLE_STATE_RUNNING)
+        made = await here.create()
+        watched = here.campaigns.WatchCampaign(pb.WatchCampaignRequest(campaign_id=made.campaign_id))
+        async with asyncio.timeout(30):
+            first = await anext(aiter(watched))
+            assert first.campaign == made
+            await here.activate(made.campaign_id)
+            assert (await anext(aiter(watched))).campaign.state == CampaignState.CAMPAIGN_STATE_ACTIVE
+            cycle = await here.trigger(made.campaign_id)
+            seen = await anext(aiter(watched))
+            assert [each.cycle_id for each in seen.open_cycles] == [cycle.cycle_id]
+            await here.pause(made.campaign_id, cancel_cycles=True)
+            await here.until(cycle.cycle_id, CycleState.CYCLE_STATE_CANCELLED)
+            gone = pb.DeleteCampaignRequest(request_id=new_id(), campaign_id=made.campaign_id)
+            await here.campaigns.DeleteCampaign(gone)
+            last = [frame async for frame in watched]
+        assert last[-1].campaign.state == CampaignState.CAMPAIGN_STATE_PAUSED
 
 
 # --- other tenants --------------------------------------------------------------------------------------------

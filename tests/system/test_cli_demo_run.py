@@ -10,6 +10,6 @@ async def test_the_demo_survives_a_kill_in_the_middle_of_the_words(tmp_path: Pat
     assert played.code == 0, played.err
     told = played.json
     assert told["ok"]
-    assert len(told["checks"]) == 13
+    assert len(told["checks"]) == 14
     assert all(each["holds"] for each in told["checks"])
     assert not any(tmp_path.iterdir())  # noqa: ASYNC240 - nothing else runs in this loop
