@@ -13,7 +13,8 @@ export PATH := $(CURDIR)/$(VENV):$(PATH)
 # What may be given:
 MODEL ?=
 TESTS ?= tests
-WORKERS ?= auto
+# Tests wait for processes most of the time, so a core has room for two of them.
+WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 FAULTS ?=
 BENCH ?=
 
