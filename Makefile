@@ -13,8 +13,8 @@ export PATH := $(CURDIR)/$(VENV):$(PATH)
 # What may be given:
 MODEL ?=
 TESTS ?= tests
-# Tests wait for processes most of the time, so a core has room for two of them.
-WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# One more than cores: tests wait for processes much of the time.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 FAULTS ?=
 BENCH ?=
 

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.kit.cli import ROOT, environment, heddle, start, up
 
 PAGE = (ROOT / "docs" / "campaigns.md").read_text()
@@ -51,13 +53,18 @@ async def watching(address: str) -> AsyncGenerator[AsyncGenerator[dict[str, Any]
 
 async def ended(states: AsyncGenerator[dict[str, Any]], cycles: int) -> list[dict[str, Any]]:
     """The cycles once so many are over, newest first."""
-    async with asyncio.timeout(60):
-        async for state in states:
-            if len(state["recent_cycles"]) == cycles and not state["open_cycles"]:
-                return list(state["recent_cycles"])
+    seen: dict[str, Any] = {}
+    try:
+        async with asyncio.timeout(90):
+            async for seen in states:
+                if len(seen["recent_cycles"]) == cycles and not seen["open_cycles"]:
+                    return list(seen["recent_cycles"])
+    except TimeoutError:
+        raise AssertionError(f"{cycles} cycles were not over in time; last seen: {seen}") from None
     raise AssertionError("the stream has ended")
 
 
+@pytest.mark.timeout(240)
 async def test_the_commands_of_the_page_work_and_what_is_learned_is_given_to_the_next_cycle() -> None:
     async with up("--ephemeral", "--model", "scripted:campaign") as (address, _):
         said = {command: await shell(command, address) for command in commands("sh campaigns")}
