@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -17,9 +18,13 @@ def pytest_configure() -> None:
     """Make temporary folders in memory, for the tests and the processes they start, unless TMPDIR says where.
 
     Servers then wait for no disk at each commit; that what is written survives a crash is for the fault suite to say.
+    And have processes end by SIGINT.
     """
     if "TMPDIR" not in os.environ and _is_of_use(_MEMORY):
         os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
+    # A run in the background of a script has it ignored, and so would have the processes that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
