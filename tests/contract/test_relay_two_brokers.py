@@ -19,8 +19,8 @@ from heddle_runtime.store.relay_rows import read_backlog
 from heddle_runtime.store.store import Store
 from heddle_runtime.threads.log import ThreadKey
 from tests.kit.nats import jetstream_bus, nats_server, wipe
-from tests.kit.relays import SHARED, Relaying, WatchedRows, consuming, ends, relaying
-from tests.kit.stores import LEASE, OTHER, SHOPS, WORKER, Shop
+from tests.kit.relays import RELAYS_LEASE, SHARED, Relaying, WatchedRows, consuming, ends, relaying
+from tests.kit.stores import OTHER, SHOPS, WORKER, Shop
 
 SWEEPING = replace(SHARED, sweep_every=timedelta(milliseconds=20), aside_every=timedelta(milliseconds=20))
 """Nothing but a sweep tells what a relay on another server does."""
@@ -148,11 +148,11 @@ async def test_who_comes_back_after_its_lease_has_ended_waits_for_the_one_that_t
         await first.shares(SHARDS)
         await shop.turn("t1")
         async with relaying(shop, there, SWEEPING, worker=OTHER, store=elsewhere, rows=CountedRows) as second:
-            shop.clock.advance(LEASE / 1_000_000 + 1)
-            await shop.store.renew_lease(OTHER, "there", LEASE)
+            shop.clock.advance(RELAYS_LEASE / 1_000_000 + 1)
+            await shop.store.renew_lease(OTHER, "there", RELAYS_LEASE)
             await consumer.read_until(**await ends(shop))
             await consumer.check()
-            await shop.store.renew_lease(WORKER, "here", LEASE)
+            await shop.store.renew_lease(WORKER, "here", RELAYS_LEASE)
             await first.shares(0)
             await looked(first.rows)
             await second.shares(SHARDS)

@@ -22,7 +22,7 @@ from heddle_runtime.store.relay_rows import read_backlog
 from heddle_runtime.store.relay_store import DatabaseRelayStore
 from heddle_runtime.store.store import Store
 from heddle_runtime.threads.log import ThreadKey
-from tests.kit.stores import ACME, LEASE, WORKER, Shop
+from tests.kit.stores import ACME, WORKER, Shop
 
 QUICK = RelaySettings(
     sweep_every=timedelta(hours=1), mark_every=timedelta(milliseconds=10), first_pause=timedelta(milliseconds=5)
@@ -30,6 +30,9 @@ QUICK = RelaySettings(
 """No sweep comes to anybody's help."""
 
 SHARED = replace(QUICK, sole_process=False)
+
+RELAYS_LEASE = 120_000_000
+"""Microseconds. Nobody renews it, so it lasts as long as a test may take on a machine that does other things beside."""
 
 
 class WatchedRows(DatabaseRelayStore):
@@ -104,7 +107,7 @@ async def relaying(
 ) -> AsyncGenerator[Relaying]:
     """A relay of `worker` for what is committed through `store`, at work until the block is left."""
     store = store or shop.store
-    await store.renew_lease(worker, "here", LEASE)
+    await store.renew_lease(worker, "here", RELAYS_LEASE)
     watched = rows(store)
     relay = Relay(worker, watched, bus, shop.clock, event_fact, tombstone_fact, settings)
     store.log.add_listener(relay.committed)
