@@ -31,11 +31,12 @@ class DatabaseRelayStore:
                 relay_rows.take_free_shards(writer.tx, worker_id, stream)
             return relay_rows.read_standing(writer.tx, worker_id, stream)
 
-        return await self._store.write(stood)
+        return await self._store.write(stood, worker_id)
 
     async def leave(self, worker_id: WorkerId) -> None:
         """Give this worker's shards away."""
-        await self._store.write(lambda writer: relay_rows.leave_shards(writer.tx, worker_id))
+        # Behind what the worker wrote before, also if nobody waited for its end: or that would take them again.
+        await self._store.write(lambda writer: relay_rows.leave_shards(writer.tx, worker_id), worker_id)
 
     async def read_backlog(self, after: ThreadKey | None, limit: int) -> list[tuple[ThreadKey, int]]:
         """Threads with unpublished events."""
