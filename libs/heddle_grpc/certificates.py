@@ -44,7 +44,9 @@ def identities_of(records: Iterable[CertificateRecord]) -> dict[str, Identity]:
 
 def read_certificates(path: Path) -> list[CertificateRecord]:
     """The records in a JSON file, a list. Reads the disk. Raises OSError and pydantic's ValidationError."""
-    return TypeAdapter(list[CertificateRecord]).validate_json(path.read_bytes())
+    # What does not fit may be a secret in the wrong place.
+    records = TypeAdapter(list[CertificateRecord], config=ConfigDict(hide_input_in_errors=True))
+    return records.validate_json(path.read_bytes())
 
 
 def names_of(auth_context: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:

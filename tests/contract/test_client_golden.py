@@ -80,6 +80,7 @@ class Recorded:
 
 
 async def no_pause(_seconds: float) -> None:
+    """What a reader waits between two attempts: nothing here, but others have their turn."""
     await asyncio.sleep(0)
 
 

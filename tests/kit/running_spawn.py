@@ -49,6 +49,10 @@ class Family:
         agent = AgentReference(agent_id=LEAD)
         return (await self.house.start(text, wait=wait, **{"agent": agent, **fields})).run
 
+    async def parent(self) -> str:
+        """A run that hangs, of a scenario that does so at the word: a parent that is at work."""
+        return (await self.lead("hang", wait=0)).run_id
+
     async def ended(self, run_id: str, seconds: float = 30) -> Run:
         """The run once it is over; what it waits for is answered by others."""
         try:

@@ -19,7 +19,7 @@ from heddle_core.errors import InvalidField, RequestIdReused
 from heddle_core.faults import HeddleError, StatusCode
 from heddle_grpc.identity import ACT_AS_KEY
 from tests.kit.running_runtime import new_id
-from tests.kit.running_spawn import LEAD, Family, child_spec, family
+from tests.kit.running_spawn import Family, child_spec, family
 
 SCENARIO = """
 turns:
@@ -38,11 +38,6 @@ ELSEWHERE = ((ACT_AS_KEY, "other/eve"),)
 async def served(tmp_path: Path) -> AsyncGenerator[Family]:
     async with family(tmp_path, SCENARIO) as here:
         yield here
-
-
-async def parent_of(here: Family) -> str:
-    """A run that hangs: a parent that is at work."""
-    return (await here.house.start("hang", wait=0, agent=AgentReference(agent_id=LEAD))).run.run_id
 
 
 async def refusal(call: Any) -> HeddleError:
@@ -76,7 +71,7 @@ async def test_the_same_request_and_the_same_key_always_give_the_same_child(here
 
 
 async def test_the_same_key_under_another_parent_is_another_child(here: Family) -> None:
-    one, two = await parent_of(here), await parent_of(here)
+    one, two = await here.parent(), await here.parent()
     under_one = await here.spawn(child_spec("k"), parent_run_id=one)
     under_two = await here.spawn(child_spec("k"), parent_run_id=two)
     assert under_one.spawn_id != under_two.spawn_id
@@ -146,7 +141,7 @@ async def test_a_parent_that_cannot_have_children_is_refused(here: Family) -> No
     done = (await here.house.start("work", agent=AgentReference(agent_id="worker"))).run.run_id
     assert (await refusal(here.spawn(child_spec("k"), parent_run_id=done))).reason == "PARENT_FINISHED"
     assert (await refusal(here.spawn(child_spec("k"), parent_run_id="run_nobodys"))).reason == "RUN_NOT_FOUND"
-    parent = await parent_of(here)
+    parent = await here.parent()
     for number in range(8):
         await here.spawn(child_spec(f"k{number}", "hang"), parent_run_id=parent)
     await here.started(parent, 8)
@@ -160,7 +155,7 @@ async def test_a_parent_that_cannot_have_children_is_refused(here: Family) -> No
 
 
 async def test_a_tool_that_the_parent_lacks_is_refused(here: Family) -> None:
-    parent = await parent_of(here)
+    parent = await here.parent()
     error = await refusal(here.spawn(child_spec("k", tools=["kit/*"]), parent_run_id=parent))
     assert isinstance(error, InvalidField)
     assert error.violations[0].field == "spec.tools[0]"
@@ -240,7 +235,7 @@ async def test_a_group_with_a_failing_child_and_any_is_still_completed(here: Fam
 
 
 async def test_children_are_listed_page_by_page_and_by_every_filter(here: Family) -> None:
-    parent = await parent_of(here)
+    parent = await here.parent()
     for number in range(5):
         await here.spawn(child_spec(f"k{number}", agent="worker" if number % 2 else "second"), parent_run_id=parent)
     for each in await here.children(parent):
@@ -358,7 +353,7 @@ async def test_the_tools_are_listed_and_a_call_without_its_context_is_refused(he
 
 
 async def test_a_dry_run_of_a_tool_starts_nothing(here: Family) -> None:
-    parent = await parent_of(here)
+    parent = await here.parent()
     context = CallContext(tenant="default", principal="developer", run_id=parent, input_id="inp_x")
     request = CallToolRequest(
         tool="spawn_agent",
@@ -373,7 +368,7 @@ async def test_a_dry_run_of_a_tool_starts_nothing(here: Family) -> None:
 
 
 async def test_a_repeated_tool_call_finds_the_child_of_the_first(here: Family) -> None:
-    parent = await parent_of(here)
+    parent = await here.parent()
     context = CallContext(tenant="default", principal="developer", run_id=parent, input_id="inp_x")
     request = CallToolRequest(
         tool="spawn_agent",

@@ -10,12 +10,11 @@ from heddle.common.v1.content_pb2 import ContentPart
 from heddle.runtime.v1 import agent_service_pb2
 from heddle.runtime.v1.agent_pb2 import AgentSpec
 from heddle.runtime.v1.run_pb2 import RunState
-from heddle.runtime.v1.turn_pb2 import AgentReference
 from heddle.spawn.v1alpha1 import spawn_service_pb2 as pb
 from heddle.spawn.v1alpha1.spawn_group_pb2 import SpawnGroupSpec, SpawnStage
 from heddle.spawn.v1alpha1.spawn_pb2 import BudgetSlice, SpawnState
 from tests.kit.running_runtime import new_id, payloads
-from tests.kit.running_spawn import LEAD, Family, child_spec, family
+from tests.kit.running_spawn import Family, child_spec, family
 
 SCENARIO = """
 turns:
@@ -41,11 +40,6 @@ turns:
 async def served(tmp_path: Path) -> AsyncGenerator[Family]:
     async with family(tmp_path, SCENARIO) as here:
         yield here
-
-
-async def parent_of(here: Family) -> str:
-    """A run that hangs: a parent that is at work."""
-    return (await here.house.start("hang", wait=0, agent=AgentReference(agent_id=LEAD))).run.run_id
 
 
 async def test_labels_version_and_model_are_those_of_the_childs_run(here: Family) -> None:
@@ -104,7 +98,7 @@ async def test_a_client_has_a_child_answer_what_its_parent_waits_for(here: Famil
 
 
 async def test_a_tree_is_told_down_to_the_depth_that_is_asked_for(here: Family) -> None:
-    parent = await parent_of(here)
+    parent = await here.parent()
     child = await here.spawn(child_spec("k", "hang"), parent_run_id=parent)
     (started,) = await here.started(parent)
     group = SpawnGroupSpec(group_key="g", stages=[SpawnStage(children=[child_spec("k", "hang", agent="second")])])

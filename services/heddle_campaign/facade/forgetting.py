@@ -168,7 +168,8 @@ class Forgetting:
                 pause = min(_AGAIN, self._every)
                 _log.warning("memories could not be looked at", reason=error.reason, problem=str(error))
             except Exception:
-                # A round that ends for ever would keep what must be forgotten, but for one that was told to end.
+                # A round that ends for ever would keep what must be forgotten. But where this task was told to end
+                # while it asked, the group of those asking may raise a failure of theirs in place of the cancellation.
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     return
