@@ -197,7 +197,7 @@ async def measure_busy(folder: Path) -> None:
 
 def measure_statements(folder: Path, rounds: int = 20_000) -> None:
     file = SqliteFile(Path(tempfile.mkdtemp(dir=folder)) / "statements.db")
-    held = HeldConnection(file, writing(SqliteOptions()))
+    held = HeldConnection(file, writing(SqliteOptions(), file.free_pages()))
     driver = held.driver()
     engine = sqlalchemy.create_engine("sqlite://", creator=lambda: driver, poolclass=sqlalchemy.StaticPool)
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")

@@ -103,20 +103,8 @@ def running_heddle(
 
 
 def pragmas(data_dir: Path) -> dict[str, Any]:
-    """What Heddle's writing connection runs with: read back from one that its own code has opened on these data.
-
-    Every connection of the server is refused unless it reads these very values back (heddle_database), so this is
-    what served. The server must have stopped.
-    """
-    program = (
-        "import json, sys; from pathlib import Path;"
-        "from heddle_database.sqlite_connection import HeldConnection, SqliteFile, SqliteOptions, writing;"
-        "file = SqliteFile(Path(sys.argv[1]));"
-        "held = HeldConnection(file, writing(SqliteOptions())); driver = held.driver();"
-        "names = ('journal_mode', 'synchronous', 'page_size', 'cache_size', 'foreign_keys', 'wal_autocheckpoint');"
-        "print(json.dumps({n: driver.execute('PRAGMA ' + n).fetchone()[0] for n in names})); held.drop()"
-    )
-    return processes.figures([PYTHON, "-c", program, str(data_dir / "heddle.db")], 30)
+    """What Heddle's writing connection runs with, on these data. The server must have stopped."""
+    return processes.figures([PYTHON, str(BENCH / "sqlite_settings.py"), str(data_dir / "heddle.db")], 30)
 
 
 def rows(data_dir: Path) -> dict[str, int]:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from heddle_bus import subjects
 from heddle_bus.port import Bus, Gap, Subscription
+from heddle_core.background import in_background
 from heddle_core.changes import Changes
 from heddle_core.faults import HeddleError
 from heddle_core.log_lines import LogLines
@@ -42,13 +43,9 @@ class ChangeBells:
     async def serving(self) -> AsyncGenerator[None]:
         """Tell and hear until the block is left, whenever NATS is there."""
         async with await self._bus.subscribe(self._subject) as heard:
-            work = [asyncio.create_task(self._tell()), asyncio.create_task(self._hear(heard))]
-            try:
+            work = {"telling of changes": self._tell, "hearing of changes": lambda: self._hear(heard)}
+            async with in_background(work):
                 yield
-            finally:
-                for each in work:
-                    each.cancel()
-                await asyncio.wait(work)
 
     def _told(self, tenant: str, ids: tuple[str, ...]) -> None:
         for each in filter(None, ids):

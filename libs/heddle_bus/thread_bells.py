@@ -3,12 +3,13 @@
 What is published while nobody listens, or is wiped, is found by whoever listens in another way (SEMANTICS 32).
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from heddle_bus import subjects
 from heddle_bus.port import Bus, Gap
+from heddle_core.background import in_background
 from heddle_core.faults import HeddleError
 from heddle_core.log_lines import LogLines
 
@@ -24,13 +25,10 @@ async def ringing(bus: Bus, bells: Mapping[str, Bell], missed: Callable[[], None
 
     `bells` maps names of events, as `RunCompleted`, to what they ring.
     """
-    listening = [asyncio.create_task(_listen(bus, event, bell, missed)) for event, bell in bells.items()]
-    try:
+    async with in_background(
+        {f"hearing of {event}": partial(_listen, bus, event, bell, missed) for event, bell in bells.items()}
+    ):
         yield
-    finally:
-        for each in listening:
-            each.cancel()
-        await asyncio.wait(listening)
 
 
 async def _listen(bus: Bus, event: str, bell: Bell, missed: Callable[[], None]) -> None:

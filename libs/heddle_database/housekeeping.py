@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from heddle_core.background import in_background
 from heddle_core.faults import HeddleError
 from heddle_core.log_lines import LogLines
 
@@ -28,12 +29,8 @@ class Housekeeping:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
         """Keep house until the block is left."""
-        task = asyncio.create_task(self._rounds())
-        try:
+        async with in_background({"letting old requests go": self._rounds}, pause=self._every):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
 
     async def round(self) -> int:
         """Remove all that may go; how much that was. Raises StoreUnavailable."""

@@ -20,6 +20,7 @@ from joserfc.errors import (
 )
 from joserfc.jwk import KeySet
 
+from heddle_core.background import in_background
 from heddle_core.clock import MICROS_PER_SECOND, Clock
 from heddle_core.errors import CredentialInvalid
 from heddle_core.log_lines import LogLines
@@ -96,12 +97,8 @@ class SigningKeys:
     async def kept_fresh(self) -> AsyncGenerator[None]:
         """Read the keys, raising if that fails, and then again and again until the block is left."""
         await self.refresh()
-        task = asyncio.create_task(self._keep_fresh())
-        try:
+        async with in_background({"keeping signing keys fresh": self._keep_fresh}):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))
 
     async def _keep_fresh(self) -> None:
         while True:

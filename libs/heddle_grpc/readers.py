@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from heddle_core.background import in_background
+
 
 class Readers:
     """Notes when each write began; one sweep for all streams is cheaper than a timer for every message."""
@@ -35,12 +37,8 @@ class Readers:
     @asynccontextmanager
     async def watched(self) -> AsyncGenerator[None]:
         """Sweep until the block is left."""
-        task = asyncio.create_task(self._sweep())
-        try:
+        async with in_background({"ending streams that nobody reads": self._sweep}):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

@@ -6,8 +6,9 @@ from heddle_core.clock import Micros
 from heddle_core.ids import CallId, MessageId, RunId, StepId, TenantId, ThreadId
 from heddle_runtime.threads.deltas import Channel, Delta, Writing
 from heddle_runtime.threads.events import Event, StepStarted
-from heddle_runtime.threads.follow import MOST_EVENTS, WINDOW, Follower, Followers, Item
+from heddle_runtime.threads.follow import MOST_EVENTS, Follower, Followers, Item
 from heddle_runtime.threads.log import Committed
+from heddle_runtime.threads.pace import SHORTEST
 
 ACME, THREAD, RUN = TenantId("acme"), ThreadId("t1"), RunId("r1")
 
@@ -98,7 +99,7 @@ async def test_first_words_ring_at_once_and_more_of_them_ring_together_soon() ->
         assert not reader.doorbell.is_set()
         async with asyncio.timeout(5):
             await reader.doorbell.wait()
-        assert asyncio.get_running_loop().time() - began > WINDOW / 2
+        assert asyncio.get_running_loop().time() - began > SHORTEST / 2
         assert texts(reader.take(0)) == [(1, "bc")]
         told(followers, writing("m2"), "x")
         assert reader.doorbell.is_set(), "another message's first words do not wait"

@@ -18,6 +18,7 @@ from heddle_campaign.facade.ports.memories import MemoryStore
 from heddle_campaign.facade.ports.runs import RunsOf
 from heddle_campaign.rules.learned import Learned
 from heddle_campaign.rules.memories import faded
+from heddle_core.background import in_background
 from heddle_core.faults import HeddleError, StatusCode
 from heddle_core.ids import TenantId
 from heddle_core.log_lines import LogLines
@@ -117,12 +118,8 @@ class Forgetting:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
         """Go round at once, and then every day, until the block is left."""
-        task = asyncio.create_task(self._rounds())
-        try:
+        async with in_background({"forgetting": self._rounds}, pause=min(_AGAIN, self._every)):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
 
     async def round(self) -> Forgotten:
         """Look at every memory once. Raises StoreUnavailable; that the runtime is away only ends the asking."""
@@ -167,14 +164,6 @@ class Forgetting:
             except HeddleError as error:
                 pause = min(_AGAIN, self._every)
                 _log.warning("memories could not be looked at", reason=error.reason, problem=str(error))
-            except Exception:
-                # A round that ends for ever would keep what must be forgotten. But where this task was told to end
-                # while it asked, the group of those asking may raise a failure of theirs in place of the cancellation.
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    return
-                pause = min(_AGAIN, self._every)
-                _log.exception("the round over memories failed")
             await asyncio.sleep(min(_AGAIN, pause).total_seconds())
             try:
                 async with asyncio.timeout((pause - min(_AGAIN, pause)).total_seconds()):

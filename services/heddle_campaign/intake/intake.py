@@ -1,7 +1,6 @@
 """Everything that comes in by itself, opened together: signals over NATS and HTTP, and deletions of threads."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,12 +13,8 @@ from heddle_campaign.intake.reporting import Report
 from heddle_campaign.intake.signatures import Signatures
 from heddle_campaign.intake.subject import queue_settings, take_signals
 from heddle_campaign.intake.webhooks import Webhooks
+from heddle_core.background import Work, in_background
 from heddle_core.clock import Clock
-from heddle_core.log_lines import LogLines
-
-_AGAIN_SECONDS = 1.0
-
-_log = LogLines(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +50,14 @@ async def intake(
         if settings.webhooks is not None:
             webhooks = Webhooks(Signatures(settings.webhook_secrets), report, clock)
             port = await stack.enter_async_context(webhooks.serving(settings.webhooks))
-        work: list[Callable[[], Awaitable[None]]] = []
+        work: dict[str, Work] = {}
         if find_nats is not None:
             queue = JetStreamQueue(
                 find_nats, queue_settings(replicas=settings.signal_replicas), name="heddle-campaign-signals"
             )
             await stack.enter_async_context(queue)
-            work.append(lambda: take_signals(queue, report))
+            work["taking signals"] = lambda: take_signals(queue, report)
         if bus is not None:
-            work.append(lambda: hear_deletions(bus, forgetting))
-        await stack.enter_async_context(_kept_up(work))
+            work["hearing of deleted threads"] = lambda: hear_deletions(bus, forgetting)
+        await stack.enter_async_context(in_background(work))
         yield port
-
-
-@asynccontextmanager
-async def _kept_up(work: Sequence[Callable[[], Awaitable[None]]]) -> AsyncGenerator[None]:
-    tasks = [asyncio.create_task(_keep_up(each)) for each in work]
-    try:
-        yield
-    finally:
-        for each in tasks:
-            each.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
-
-async def _keep_up(work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            await work()
-        except Exception:  # a way in that has ended would never take anything again, nor say so
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                return  # what was cleaned up on the way out has failed, which is no reason to stay
-            _log.exception("a way in is opened again after an unexpected fault")
-        await asyncio.sleep(_AGAIN_SECONDS)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from random import Random
 from typing import Protocol
 
+from heddle_core.background import in_background
 from heddle_core.faults import HeddleError
 from heddle_core.ids import TenantId, ThreadId, WorkerId
 from heddle_core.log_lines import LogLines
@@ -108,12 +109,8 @@ class Upkeep:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
         """Make rounds until the block is left. A round that is cut short is made anew after the next start."""
-        rounds = asyncio.create_task(self._rounds())
-        try:
+        async with in_background({"looking after the log": self._rounds}, pause=self._every):
             yield
-        finally:
-            rounds.cancel()
-            await asyncio.wait({rounds})
 
     async def round(self) -> int:
         """Make one round, if it is this worker's turn; how many events went."""
@@ -142,5 +139,3 @@ class Upkeep:
                 await self.round()
             except HeddleError as error:
                 _log.warning("could not look after the log", reason=error.reason, problem=str(error))
-            except Exception:  # the log stays longer than it need, and that is all: the runtime goes on
-                _log.exception("could not look after the log")

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from heddle_bus.observed import Observed
 from heddle_bus.port import Bus
+from heddle_core.background import in_background
 from heddle_core.clock import Clock, Micros
 from heddle_core.errors import ServiceUnreachable
 from heddle_core.faults import HeddleError
@@ -120,15 +121,19 @@ class Relay:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
         """Publish until the block is left; then mark what was published, and give the shards away."""
-        told = warn(self._brokers, self._settings.aside_every)
-        own = [asyncio.create_task(task) for task in (self._work(), self._watch_connection(), self._answer(), told)]
+        work = {
+            "the relay": self._work,
+            "watching the relay's connection": self._watch_connection,
+            "telling the relay's stream": self._answer,
+            "warning of a second stream": lambda: warn(self._brokers, self._settings.aside_every),
+        }
         try:
-            yield
+            async with in_background(work):
+                try:
+                    yield
+                finally:
+                    await self._settle()
         finally:
-            await self._settle()
-            for task in own:
-                task.cancel()
-            await asyncio.wait(own)
             await self._farewell()
 
     # --- the tasks ---

@@ -13,14 +13,11 @@ from heddle_core.runtime_errors import SlowReader
 from heddle_runtime.threads.deltas import Delta, Writing
 from heddle_runtime.threads.events import Event
 from heddle_runtime.threads.log import Committed, ThreadKey
+from heddle_runtime.threads.pace import Pace
 from heddle_runtime.threads.state import ThreadFold
 
 MOST_EVENTS = 256
 MOST_BYTES = 1024 * 1024
-WINDOW = 0.025
-"""Seconds between two frames of words alone: what comes meanwhile travels together, and nobody reads faster."""
-
-
 Item = Event | Delta
 
 
@@ -133,11 +130,16 @@ class Follower:
     def _ring_for_words(self, writing: Writing) -> None:
         """At once for the first words of a message; those that come soon behind others wait for more."""
         loop = asyncio.get_running_loop()
-        due = self._shown_time + WINDOW
+        due = self._shown_time + self._followers.pace.window
         if writing is not self._shown or loop.time() >= due:
             self.doorbell.set()
         elif self._alarm is None:
-            self._alarm = loop.call_at(due, self.doorbell.set)
+            self._alarm = loop.call_at(due, self._strike)
+
+    def _strike(self) -> None:
+        if self._alarm is not None:
+            self._followers.pace.struck(asyncio.get_running_loop().time() - self._alarm.when())
+        self.doorbell.set()
 
     def _silence(self) -> None:
         if self._alarm is not None:
@@ -192,6 +194,7 @@ class Followers:
     """All readers of this process, by thread; and what is being written there."""
 
     def __init__(self, attention: Attention | None = None) -> None:
+        self.pace = Pace()
         self._attention = attention or NoAttention()
         self._audiences: dict[ThreadKey, _Audience] = {}
 

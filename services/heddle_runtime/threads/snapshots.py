@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from heddle_core.background import in_background
 from heddle_core.failpoints import failpoint
 from heddle_core.faults import HeddleError
 from heddle_core.ids import TenantId, ThreadId
@@ -74,12 +75,8 @@ class Snapshots:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
         """Store what is noted until the block is left. What waits then is stored at the thread's next run."""
-        storing = asyncio.create_task(self._work())
-        try:
+        async with in_background({"storing snapshots": self._work}):
             yield
-        finally:
-            storing.cancel()
-            await asyncio.wait({storing})
 
     async def settled(self) -> None:
         """Wait until nothing that was noted waits any more."""
