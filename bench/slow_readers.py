@@ -134,8 +134,9 @@ async def _read(call: Any, pause: float) -> None:
     import grpc
 
     try:
-        async for _ in call:
-            await asyncio.sleep(pause)
+        while await call.read():
+            if pause:
+                await asyncio.sleep(pause)
     except grpc.aio.AioRpcError as error:
         if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
             raise
@@ -160,7 +161,7 @@ def main() -> None:
     print(f"{OTHERS} others: p99 {found['none']['p99_ms']:.0f} ms without readers")
     for kind in KINDS[1:]:
         told = found[kind]
-        memory = f"{told['mib_each']:.2f} MiB each ({told['before_mib']:.0f} MiB before, {told['most_mib']:.0f} at most)"
+        memory = f"{told['mib_each']:.2f} MiB each ({told['before_mib']:.0f} MiB before, {told['most_mib']:.0f} most)"
         delay = f"others' p99 {told['p99_ms']:.0f} ms, {told['times_p99']:.2f} times"
         print(f"{found['readers']} {kind:7}: {memory}; {delay}")
 

@@ -1,7 +1,7 @@
 """What every service beside the runtime is set up and served with: where, by whose leave, on which database and bus."""
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -23,10 +23,12 @@ from heddle_database.opening import open_database
 from heddle_database.port import Database
 from heddle_grpc.companions import WayIn
 from heddle_grpc.drain import Drain
+from heddle_grpc.identity import Authenticator
+from heddle_grpc.identity_settings import IdentitySettings
 from heddle_grpc.routes import Service
 from heddle_grpc.server import Server
 from heddle_grpc.settings import CallSettings, ServerSettings
-from heddle_grpc.standalone import IdentitySettings, authenticators_of, server_tls_of
+from heddle_grpc.standalone import server_tls_of
 
 _LOOK_ALONE = timedelta(seconds=1)
 """How often whoever watches looks by himself, where nobody can tell of what another process has changed."""
@@ -52,7 +54,10 @@ class BesideSettings(BaseSettings):
     reflection: bool = Field(default=True, description="Let clients ask for the contract.")
     tls_certificate: Path | None = None
     tls_key: Path | None = None
-    tls_client_ca: Path | None = None
+    tls_client_ca: Path | None = Field(default=None, description="With it, each client must show a certificate.")
+    allow_plaintext: bool = Field(
+        default=False, description="Serve without TLS beyond loopback, as behind a mesh that encrypts."
+    )
     runtime: DoorSettings = DoorSettings()
     identity: IdentitySettings = IdentitySettings()
     database: str = Field(
@@ -134,20 +139,21 @@ async def opened(
     """The service's database, and its way into the runtime, which is used when it is first needed.
 
     Raises:
+        CannotServe: see `heddle_client.door`.
         IllegalTransition, StoreUnavailable: see `heddle_database.opening`.
     """
-    database = await open_database(
-        migrations,
-        file=settings.data_dir / f"{migrations.service}.db",
-        address=settings.database,
-        patience=settings.database_patience,
-        clock=clock,
-        prepared_statements=settings.database_prepared_statements,
-    )
     async with AsyncExitStack() as closing:
-        closing.push_async_callback(database.close)
-        door = RuntimeDoor(settings.runtime)
+        door = RuntimeDoor(settings.runtime, clock)
         closing.push_async_callback(door.close)
+        database = await open_database(
+            migrations,
+            file=settings.data_dir / f"{migrations.service}.db",
+            address=settings.database,
+            patience=settings.database_patience,
+            clock=clock,
+            prepared_statements=settings.database_prepared_statements,
+        )
+        closing.push_async_callback(database.close)
         yield database, door
 
 
@@ -166,20 +172,24 @@ async def sharing(
 
 
 def server_of(
-    settings: BesideSettings, services: Sequence[Service], scopes: Iterable[str], clock: Clock, drain: Drain
+    settings: BesideSettings,
+    services: Sequence[Service],
+    callers: Sequence[Authenticator],
+    clock: Clock,
+    drain: Drain,
 ) -> Server:
-    """The server of a service that is served by itself; `scopes` are all that its methods ask for.
+    """The server of a service that is served by itself, to whom `callers` vouch for; see `heddle_grpc.authenticators`.
 
     Raises:
-        CannotServe: a credential setting does not fit where it listens.
+        CannotServe: a credential setting does not fit where it listens; TLS is set by half.
     """
     served = ServerSettings(
         listen=(settings.listen,),
         tls=server_tls_of(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
+        allow_plaintext=settings.allow_plaintext,
         reflection=settings.reflection,
         operations=settings.operations,
         operations_http=settings.operations_http,
         calls=CallSettings(log_ok_calls=settings.log_calls),
     )
-    authenticators = authenticators_of(settings.identity, scopes)
-    return Server(served, tuple(services), authenticators=authenticators, ids=TimeOrderedIds(clock), drain=drain)
+    return Server(served, tuple(services), authenticators=callers, ids=TimeOrderedIds(clock), drain=drain)

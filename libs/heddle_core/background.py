@@ -17,31 +17,38 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 """Does it until it is cancelled."""
 
 _PAUSE = timedelta(seconds=1)
+_PATIENCE = timedelta(seconds=5)
 
 _log = LogLines(__name__)
 
 
 @asynccontextmanager
-async def in_background(work: Mapping[str, Work], pause: timedelta = _PAUSE) -> AsyncGenerator[None]:
-    """Have each of `work` done until the block is left, and wait then until all have ended.
+async def in_background(
+    work: Mapping[str, Work], pause: timedelta = _PAUSE, patience: timedelta = _PATIENCE
+) -> AsyncGenerator[None]:
+    """Have each of `work` done until the block is left; then cancel it, and wait until all have ended.
 
-    What ends or fails begins again after `pause`, and the log says why; one that fails does not end the others. The
-    names are what the log calls them, as in "hearing rings begins again".
+    What ends or fails begins again after `pause`, and the log says so; one that fails does not end the others. The
+    names are what the log calls them, as in "hearing rings begins again". What has not ended `patience` after it was
+    cancelled is cancelled again: `asyncio.wait_for` of Python 3.11 may swallow a cancellation.
     """
     tasks = [asyncio.create_task(_kept_up(what, each, pause), name=what) for what, each in work.items()]
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        left = set(tasks)
+        while left:
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=patience.total_seconds())
 
 
 async def _kept_up(what: str, work: Work, pause: timedelta) -> None:
     while not _is_told_to_end():
         try:
             await work()
+            if not _is_told_to_end():
+                _log.info(f"{what} has ended, and begins again")
         except HeddleError as error:
             _log.info(f"{what} begins again", reason=error.reason, problem=str(error))
         except Exception:

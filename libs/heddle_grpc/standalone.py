@@ -1,44 +1,21 @@
-"""What a service beside the runtime needs to be served by itself: who may call, under which certificate, and where."""
+"""What every service needs to be served by itself: under which certificate, and where it told that it listens."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from heddle_core.ids import PrincipalId, TenantId
-from heddle_grpc.api_keys import ApiKeys, read_records
-from heddle_grpc.identity import Authenticator, Development, Identity
-from heddle_grpc.identity_files import read_identities
+from heddle_core.errors import CannotServe
 from heddle_grpc.settings import ServerTls
 
 
-class IdentitySettings(BaseModel):
-    """Who may call. With nothing set, the development identity, which works on loopback only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tenant: str = Field(default="default", description="Of the development identity.")
-    principal: str = Field(default="developer", description="Of the development identity.")
-    api_keys_file: Path | None = Field(default=None, description="JSON list of hashed keys.")
-
-
-def authenticators_of(given: IdentitySettings, scopes: Iterable[str]) -> tuple[Authenticator, ...]:
-    """Who may call by the settings; the development identity has all `scopes` that the service asks for.
-
-    Raises CannotServe for a file of keys that cannot be used.
-    """
-    path = given.api_keys_file
-    if path is not None:
-        return (read_identities("identity.api_keys_file", path, lambda: ApiKeys(read_records(path))),)
-    everything = frozenset(scopes)
-    return (Development(Identity(TenantId(given.tenant), PrincipalId(given.principal), everything)),)
-
-
 def server_tls_of(certificate: Path | None, key: Path | None, client_ca: Path | None) -> ServerTls | None:
-    """The server's certificate; None without one and its key."""
-    if certificate is None or key is None:
-        return None
-    return ServerTls(certificate=certificate, key=key, client_ca=client_ca)
+    """The server's certificate; None where nothing of TLS is set. Raises CannotServe for TLS that is set by half."""
+    if certificate is not None and key is not None:
+        return ServerTls(certificate=certificate, key=key, client_ca=client_ca)
+    given = {"tls_certificate": certificate, "tls_key": key, "tls_client_ca": client_ca}
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        problem = f"of certificate and key, it has {'one' if certificate or key else 'neither'}"
+        raise CannotServe(f"TLS by {' and '.join(named)}", problem, "set both tls_certificate and tls_key")
+    return None
 
 
 def told_address(listen: str, port: int) -> str:

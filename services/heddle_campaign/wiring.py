@@ -37,6 +37,7 @@ from heddle_core.ids import TenantId, TimeOrderedIds
 from heddle_database.housekeeping import Housekeeping
 from heddle_database.migrations import Migrations
 from heddle_grpc import tool_calls
+from heddle_grpc.authenticators import authenticators
 from heddle_grpc.companions import Companion, OpenCompanion, WayIn
 from heddle_grpc.drain import Drain
 from heddle_grpc.identity import ACT_AS
@@ -76,13 +77,15 @@ async def running_campaign(settings: CampaignServiceSettings) -> AsyncGenerator[
     """Serve until the block is left, then drain. What is open stays on record, and goes on at the next start.
 
     Raises:
-        CannotServe: an address cannot be had, or a credential setting does not fit where it listens.
+        CannotServe: an address cannot be had; a credential is set by half, cannot be read, or does not fit where it
+            listens.
         IllegalTransition: another process has the database, or it was written by a newer version.
         StoreUnavailable: the database cannot be opened.
     """
     clock, drain = SystemClock(), Drain()
-    async with campaign_parts(settings, clock, drain) as parts:
-        server = server_of(settings, parts.services, (RUN, READ, ACT_AS), clock, drain)
+    callers = authenticators(settings, (RUN, READ, ACT_AS), clock)
+    async with callers as known, campaign_parts(settings, clock, drain) as parts:
+        server = server_of(settings, parts.services, known, clock, drain)
         async with server.running(), parts.serving() as webhooks_port:
             yield RunningCampaign(
                 address=told_address(settings.listen, server.ports[0]),
@@ -102,7 +105,7 @@ async def campaign_parts(
     """The service with its database open; it reaches the runtime when it first needs it.
 
     Raises:
-        IllegalTransition, StoreUnavailable: see `heddle_client.beside.opened`.
+        CannotServe, IllegalTransition, StoreUnavailable: see `heddle_client.beside.opened`.
     """
     async with AsyncExitStack() as stack:
         open_parts = opened(settings, MIGRATIONS, clock)

@@ -211,8 +211,8 @@ def _callers(kinds: Iterable[str]) -> Finding:
 
 def _callers_here() -> Finding:
     """Whom a server would take calls from that is started here now."""
+    from heddle_grpc.identity_kinds import accepted_kinds
     from heddle_runtime.settings import RuntimeSettings
-    from heddle_runtime.wiring.identities import accepted_kinds
 
     try:
         return _callers(accepted_kinds(RuntimeSettings()))

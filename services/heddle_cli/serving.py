@@ -78,7 +78,7 @@ async def _serve(settings: RuntimeSettings, screen: Screen, greet: Greeting, *, 
         own_nats = bundle and not settings.no_nats and not settings.nats
         nats = await stack.enter_async_context(bundled_nats(settings.data_dir / "nats")) if own_nats else None
         from heddle_grpc.drain import asked_by_signal
-        from heddle_runtime.wiring.identities import is_development
+        from heddle_grpc.identity_kinds import is_development
         from heddle_runtime.wiring.runtime import running_runtime
 
         asked = await stack.enter_async_context(asked_by_signal())

@@ -124,6 +124,23 @@ async def test_adopting_another_stream_voids_the_fences_of_all(shop: Shop, rows:
     assert all(after[shard] == fence + 1 for shard, fence in first.fences.items())
 
 
+async def test_what_a_lost_stream_acknowledged_is_not_marked_once_a_rewind_has_begun(
+    shop: Shop, rows: DatabaseRelayStore
+) -> None:
+    await shop.turn("t1")
+    key = (ACME, ThreadId("t1"))
+    await stand(rows, shop, WORKER)
+    await stand(rows, shop, OTHER)
+    await stand(rows, shop, WORKER)
+    standing = await rows.stand(OTHER, STREAM, sole_process=False)
+    held = {WORKER: (await rows.stand(WORKER, STREAM, sole_process=False)).fences, OTHER: standing.fences}
+    shard = shard_of(key)
+    owner = next(worker for worker, fences in held.items() if shard in fences)
+    await rows.rewind(Micros(0), None)
+    assert await rows.mark(owner, [Mark(key, 2, shard, held[owner][shard])], None) == {shard}
+    assert await shop.row("SELECT published_sequence FROM threads") == (0,)
+
+
 async def test_an_old_copy_of_the_stream_is_adopted_once_though_it_is_as_old_as_the_stream(
     shop: Shop, rows: DatabaseRelayStore
 ) -> None:

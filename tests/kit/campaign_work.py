@@ -64,7 +64,7 @@ class Office:
         self, name: str = "w1", lease: timedelta = LEASE, database: Database | None = None
     ) -> AsyncGenerator[Rounds]:
         """A worker that goes round until the block is left, with connections of its own if they are given."""
-        door = RuntimeDoor(DoorSettings(address=self.address))
+        door = RuntimeDoor(DoorSettings(address=self.address), SystemClock())
         store = Store(database or self.database, self.changes)
         memories = Memories(database or self.database, self.changes)
         try:

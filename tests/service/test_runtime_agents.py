@@ -14,6 +14,7 @@ from heddle_core.ids import TenantId
 from heddle_core.runtime_errors import AgentNotFound, ModelNotFound
 from heddle_runtime.runs.turn import AgentReference
 from heddle_runtime.threads.settings import ThreadSettings
+from heddle_runtime.threads.state import FOLD_VERSION
 from tests.kit.runtime_services import ACME, Office, new_id, serving
 
 pytestmark = pytest.mark.timeout(60)
@@ -202,7 +203,7 @@ async def test_the_server_says_what_it_is_and_who_asks(office: Office) -> None:
     told = (await office.stubs.agents.GetServerInfo(pb.GetServerInfoRequest())).server
     assert (told.tenant, told.principal, told.version) == ("acme", "ada", "0.1.0")
     assert {"runtime.read", "runtime.run", "runtime.manage"} <= set(told.scopes)
-    assert (told.fold_version, told.worker_id, dict(told.defaults)) == (1, "wrk_test", {"agent": "general"})
+    assert (told.fold_version, told.worker_id, dict(told.defaults)) == (FOLD_VERSION, "wrk_test", {"agent": "general"})
 
 
 async def test_labels_are_kept_at_each_version_and_changed_by_their_name(office: Office) -> None:

@@ -1,9 +1,7 @@
 """A runtime knows its callers by API key, token or certificate, and takes nobody at their word beyond loopback."""
 
 import asyncio
-import json
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -11,9 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import trustme
-from joserfc import jwt
-from joserfc.jwk import ECKey, KeySet
 
 from heddle.common.v1.content_pb2 import ContentPart
 from heddle.runtime.v1.agent_runtime_pb2 import StartTurnRequest
@@ -40,24 +35,15 @@ from heddle_grpc.api_keys import mint
 from heddle_grpc.channel import act_as, open_channel
 from heddle_grpc.companions import OpenCompanion
 from heddle_grpc.identity import Identity
+from heddle_grpc.identity_settings import IdentitySettings, JwtSettings
 from heddle_grpc.settings import ChannelSettings
-from heddle_runtime.settings import IdentitySettings, JwtSettings, LaneTimes, RuntimeSettings
+from heddle_runtime.settings import LaneTimes, RuntimeSettings
 from heddle_runtime.wiring.runtime import running_runtime
 from heddle_spawn.settings import SpawnSettings
 from heddle_spawn.wiring import spawn_companion
+from tests.kit.credentials import ACT_AS, ISSUER, JWKS, READ, RUN, STRANGER, Authority, kept, listed, published, token
 
-RUN, READ = "runtime.run", "runtime.read"
-KEY = ECKey.generate_key("P-256", parameters={"kid": "k1"})
-STRANGER = ECKey.generate_key("P-256", parameters={"kid": "k1"})
-JWKS = json.dumps(KeySet([KEY]).as_dict(private=False)).encode()
-ISSUER = {"issuer": "https://issuer.example", "audience": "heddle"}
 BOB = Identity(TenantId("acme"), PrincipalId("bob"))
-
-
-def token(key: ECKey = KEY, /, **changed: Any) -> str:
-    """What the issuer would sign for ada, unless changed."""
-    claims = {"iss": ISSUER["issuer"], "aud": "heddle", "exp": int(time.time()) + 300, "sub": "ada", "tenant": "acme"}
-    return jwt.encode({"alg": "ES256", "kid": "k1"}, {**claims, "scope": f"{RUN} {READ}", **changed}, key)
 
 
 class Caller:
@@ -108,34 +94,9 @@ async def calling(address: str, bearer: str | None = None, **tls: Any) -> AsyncG
         await channel.close()
 
 
-def kept(folder: Path, *records: Any) -> Path:
-    """A file of API keys."""
-    path = folder / "keys.json"
-    path.write_text(f"[{','.join(record.model_dump_json() for record in records)}]")
-    return path
-
-
-def published(folder: Path) -> Path:
-    path = folder / "jwks.json"
-    path.write_bytes(JWKS)
-    return path
-
-
 @pytest.fixture
-def certificates(tmp_path: Path) -> Callable[[str], dict[str, str]]:
-    """Gives the PEM files of a client with that name, or those of `server`; one authority issues all."""
-    authority = trustme.CA()
-    ca = str(tmp_path / "ca.pem")
-    authority.cert_pem.write_to_path(ca)
-
-    def issued(name: str) -> dict[str, str]:
-        made = authority.issue_cert("localhost", "127.0.0.1") if name == "server" else authority.issue_cert(name)
-        files = {"ca": ca, "certificate": str(tmp_path / f"{name}.pem"), "key": str(tmp_path / f"{name}.key")}
-        Path(files["certificate"]).write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
-        made.private_key_pem.write_to_path(files["key"])
-        return files
-
-    return issued
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
 
 
 async def test_an_api_key_names_its_caller_and_no_other_key_does(tmp_path: Path) -> None:
@@ -159,19 +120,18 @@ async def test_an_api_key_names_its_caller_and_no_other_key_does(tmp_path: Path)
 
 
 async def test_services_beside_need_no_credential_of_callers_nor_the_ways_in_that_these_must_take(
-    tmp_path: Path, certificates: Callable[[str], dict[str, str]]
+    tmp_path: Path, authority: Authority
 ) -> None:
-    server, own = certificates("server"), certificates("ada.example.com")
-    tls = {"tls_certificate": server["certificate"], "tls_key": server["key"], "tls_client_ca": server["ca"]}
     key, record = mint("acme", "ada", [RUN, READ])
     beside = spawn_companion(SpawnSettings(data_dir=tmp_path / "data"))
     given: dict[str, Any] = {
         "listen": "0.0.0.0:0",
         "companions": (beside,),
         "api_keys_file": kept(tmp_path, record),
-        **tls,
+        **authority.server(),
     }
     async with serving(tmp_path, **given) as address:
+        own = authority.client("ada.example.com")
         settings = {"address": address.replace("0.0.0.0", "localhost"), "attempts": 1, "tls": own}
         channel = open_channel(ChannelSettings.model_validate(settings), token=lambda: key)
         spec = SpawnSpec(spawn_key="k", agent_id="general", task=[ContentPart(text="hello")])
@@ -221,43 +181,34 @@ async def test_the_keys_of_an_issuer_are_read_from_its_address(tmp_path: Path) -
             pass
 
 
-async def test_a_certificate_names_its_caller_by_a_name_in_it(
-    tmp_path: Path, certificates: Callable[[str], dict[str, str]]
-) -> None:
-    own = certificates("server")
-    listed = tmp_path / "certificates.json"
-    spawn = {"name": "spawn.heddle.internal", "tenant": "ops", "principal": "spawn", "scopes": [RUN, READ, "act_as"]}
-    listed.write_text(json.dumps([spawn]))
-    tls = {"tls_certificate": own["certificate"], "tls_key": own["key"], "tls_client_ca": own["ca"]}
-    async with serving(tmp_path, certificates_file=listed, **tls) as address:
-        async with calling(address, **certificates("spawn.heddle.internal")) as service:
+async def test_a_certificate_names_its_caller_by_a_name_in_it(tmp_path: Path, authority: Authority) -> None:
+    names = listed(tmp_path, "spawn.heddle.internal", RUN, READ, ACT_AS)
+    async with serving(tmp_path, certificates_file=names, **authority.server()) as address:
+        async with calling(address, **authority.client("spawn.heddle.internal")) as service:
             assert (await service.start()).actor.principal == "spawn"
             run = await service.start(BOB)
             assert (run.actor.principal, run.actor.acted_by) == ("bob", "ops/spawn")
             with pytest.raises(RunNotFound):
                 await service.run(run.run_id)
-        async with calling(address, **certificates("somebody.else")) as unmapped:
+        async with calling(address, **authority.client("somebody.else")) as unmapped:
             with pytest.raises(CredentialInvalid, match="names is mapped"):
                 await unmapped.start()
-        async with calling(address, ca=own["ca"]) as bare:
+        async with calling(address, ca=authority.roots) as bare:
             with pytest.raises(ServiceUnreachable):
                 await bare.start()
 
 
 async def test_every_kind_that_is_set_is_taken_and_speaks_for_others_only_with_the_scope(
-    tmp_path: Path, certificates: Callable[[str], dict[str, str]]
+    tmp_path: Path, authority: Authority
 ) -> None:
-    own, listed = certificates("server"), tmp_path / "certificates.json"
-    listed.write_text(json.dumps([{"name": "spawn.local", "tenant": "ops", "principal": "spawn", "scopes": [RUN]}]))
-    service, record = mint("ops", "campaign", [RUN, READ, "act_as"])
-    tls = {"tls_certificate": own["certificate"], "tls_key": own["key"], "tls_client_ca": own["ca"]}
+    service, record = mint("ops", "campaign", [RUN, READ, ACT_AS])
     identity = {
         "api_keys_file": kept(tmp_path, record),
         "jwt": {**ISSUER, "jwks_file": published(tmp_path)},
-        "certificates_file": listed,
+        "certificates_file": listed(tmp_path, "spawn.local", RUN),
     }
-    async with serving(tmp_path, **identity, **tls) as address:
-        shown = certificates("spawn.local")
+    async with serving(tmp_path, **identity, **authority.server()) as address:
+        shown = authority.client("spawn.local")
         async with calling(address, service, **shown) as campaign:
             run = await campaign.start(BOB)
             assert (run.actor.principal, run.actor.acted_by) == ("bob", "ops/campaign")
@@ -267,10 +218,10 @@ async def test_every_kind_that_is_set_is_taken_and_speaks_for_others_only_with_t
                 await campaign.start(Identity(TenantId("control"), PrincipalId("ada")))
         async with calling(address, token(), **shown) as ada:
             assert (await ada.start()).actor.principal == "ada"
-            with pytest.raises(ScopeMissing, match="act_as"):
+            with pytest.raises(ScopeMissing, match=ACT_AS):
                 await ada.start(BOB)
         async with calling(address, **shown) as certified:
-            with pytest.raises(ScopeMissing, match="act_as"):
+            with pytest.raises(ScopeMissing, match=ACT_AS):
                 await certified.start(BOB)
 
 

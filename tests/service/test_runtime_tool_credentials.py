@@ -16,7 +16,7 @@ from heddle.tools.v1.tool_service_pb2_grpc import ToolServiceServicer, add_ToolS
 from heddle_core.clock import SystemClock
 from heddle_core.errors import CredentialInvalid, CredentialMissing, ScopeMissing
 from heddle_grpc.api_keys import mint
-from heddle_grpc.standalone import IdentitySettings
+from heddle_grpc.identity_settings import IdentitySettings
 from heddle_runtime.runs.stop import Stop
 from heddle_runtime.settings import CredentialSettings
 from heddle_runtime.tools.executor import Executor

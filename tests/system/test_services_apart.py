@@ -139,14 +139,16 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
 
 
 def kept_from_all_others(place: Place) -> None:
-    """Asserts that no key stands in a file but its own, and that the runtime's is in no environment."""
+    """Asserts that no key stands in a file but its own, and that those of the services are in no environment."""
     keys = {name: place.key(name).encode() for name in ("ada", "runtime", "spawn")}
     files = [file for file in place.folder.rglob("*") if file.is_file() and file.suffix != ".key"]
     assert {"runtime.log", "spawn.log", "heddle.db", "spawn.db"} <= {file.name for file in files}
     assert [(file.name, name) for file in files for name, key in keys.items() if key in file.read_bytes()] == []
     for process in place.processes.values():
         for name in ("environ", "cmdline"):
-            assert keys["runtime"] not in Path(f"/proc/{process.pid}/{name}").read_bytes()
+            seen = Path(f"/proc/{process.pid}/{name}").read_bytes()
+            assert keys["runtime"] not in seen
+            assert keys["spawn"] not in seen
 
 
 async def over(stubs: RuntimeStubs, run_id: str) -> Run:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -76,8 +77,10 @@ async def test_work_that_ends_begins_again() -> None:
         if times == 3:
             enough.set()
 
-    async with in_background({"ending": work}, pause=AT_ONCE):
-        await enough.wait()
+    with capture_logs() as lines:
+        async with in_background({"ending": work}, pause=AT_ONCE):
+            await enough.wait()
+    assert [each["event"] for each in lines][:2] == ["ending has ended, and begins again"] * 2
 
 
 async def test_work_that_fails_does_not_end_other_work() -> None:
@@ -127,6 +130,19 @@ async def test_work_that_swallows_its_cancellation_does_not_stay() -> None:
             return
 
     async with asyncio.timeout(10), in_background({"deaf": work}, pause=AT_ONCE):
+        await begun.wait()
+
+
+async def test_work_whose_cancellation_was_swallowed_is_cancelled_again() -> None:
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await for_ever()
+        await for_ever()
+
+    async with asyncio.timeout(10), in_background({"deaf": work}, patience=AT_ONCE):
         await begun.wait()
 
 

@@ -185,6 +185,8 @@ def test_a_call_is_repeated_only_if_its_tool_promises_so_then_and_now() -> None:
     assert only_fact(decided(grown, fence=2)).input.kind is InputKind.RECONCILE
     shrunk = sent(called("act"), spec=replace(ACT, idempotent=True))
     assert only_fact(decided(shrunk, fence=2)).input.kind is InputKind.RECONCILE
+    keyed_then_only_read = sent(called("look"), spec=spec_of("look", idempotent=True))
+    assert only_fact(decided(keyed_then_only_read, fence=2)).input.kind is InputKind.RECONCILE
     renewed = replace(AGAIN, deadline=timedelta(seconds=7))
     same = decided(sent(called("again"), spec=renewed), fence=2)
     assert isinstance(same, Dispatch) and same.calls[0].spec == AGAIN, "as it is declared now"

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from heddle_core.errors import CannotServe
-from heddle_runtime.settings import CredentialSettings, IdentitySettings, RuntimeSettings, ToolSettings
+from heddle_grpc.identity_settings import IdentitySettings
+from heddle_runtime.settings import CredentialSettings, RuntimeSettings, ToolSettings
 from heddle_runtime.wiring.tool_credentials import check_credentials
 
 NEAR, FAR = "127.0.0.1:7234", "spawn.internal:7234"

@@ -72,6 +72,22 @@ async def test_what_it_was_is_closed_at_once_where_no_call_is_under_way() -> Non
     assert files.closed == ["one"]
 
 
+async def test_what_is_about_to_be_used_is_not_closed_by_the_next_change() -> None:
+    files = Files()
+    renewed = RenewedProvider("kit", files.read, files.connect)
+    await renewed.list_tools()
+    files.content = "two"
+    first = renewed.call(invocation_of(spec_of()))
+    assert await anext(first) == EVENTS[0]
+    files.content = "three"
+    await renewed.list_tools()
+    assert not files.closed, "the call of the first one is under way, and with it what that one replaced"
+    assert [event async for event in first] == [EVENTS[1]]
+    assert files.closed == ["one", "two"]
+    await renewed.close()
+    assert files.closed == ["one", "two", "three"]
+
+
 async def test_a_file_that_is_gone_is_a_fault_and_shows_nothing_old() -> None:
     files = Files()
     renewed = RenewedProvider("kit", files.read, files.connect)

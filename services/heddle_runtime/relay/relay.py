@@ -124,7 +124,7 @@ class Relay:
         work = {
             "the relay": self._work,
             "watching the relay's connection": self._watch_connection,
-            "telling the relay's stream": self._answer,
+            "hearing the relay's rings": self._answer,
             "warning of a second stream": lambda: warn(self._brokers, self._settings.aside_every),
         }
         try:

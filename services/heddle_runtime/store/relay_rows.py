@@ -184,7 +184,12 @@ def write_marks(
 
 
 def rewind(tx: Transaction, since: Micros, after: ThreadKey | None) -> ThreadKey | None:
-    """Lower the marks of one portion of threads below their first event of `since` or later."""
+    """Lower the marks of one portion of threads below their first event of `since` or later.
+
+    From the first portion on nobody may mark what was acknowledged before, by a stream that is gone.
+    """
+    if after is None:
+        _void_fences(tx)
     behind = f" AND {_BEHIND_KEY}" if after else ""
     rows = tx.rows(
         "SELECT tenant, thread_id, published_sequence FROM threads WHERE update_time >= :since"
@@ -223,7 +228,7 @@ def adopt_stream(tx: Transaction, judged: StreamNote | None, created: Micros) ->
     one by which it was `judged`. If it is not, another relay has adopted the copy already. A stream of another time is
     adopted if nobody has noted a third one since, and nobody who lives has the noted one in front of it.
     """
-    tx.rows(f"SELECT shard FROM relay_shards ORDER BY shard{tx.row_lock}")  # first, as whoever takes or marks does
+    _lock_shards(tx)
     tx.run("INSERT INTO relay_stream (number, created) VALUES (1, 0) ON CONFLICT (number) DO NOTHING")
     noted = _noted(tx)
     assert noted is not None, "the row was made above"
@@ -235,7 +240,7 @@ def adopt_stream(tx: Transaction, judged: StreamNote | None, created: Micros) ->
     tx.run(
         "UPDATE relay_stream SET created = :created, sequence = 0, message_id = '' WHERE number = 1", created=created
     )
-    tx.run("UPDATE relay_shards SET fence = fence + 1")
+    _void_fences(tx)
     return True
 
 
@@ -259,6 +264,16 @@ def mark_deleted(tx: Transaction, tenant: TenantId, thread_id: ThreadId) -> None
         tenant=tenant,
         thread=thread_id,
     )
+
+
+def _lock_shards(tx: Transaction) -> None:
+    """Before any other row, and in this order, as whoever takes or marks does."""
+    tx.rows(f"SELECT shard FROM relay_shards ORDER BY shard{tx.row_lock}")
+
+
+def _void_fences(tx: Transaction) -> None:
+    _lock_shards(tx)
+    tx.run("UPDATE relay_shards SET fence = fence + 1")
 
 
 def _peers(tx: Transaction, worker_id: WorkerId = WorkerId("")) -> Mapping[WorkerId, tuple[Micros, str]]:

@@ -18,6 +18,7 @@ from heddle_runtime.threads.state import ThreadFold
 
 MOST_EVENTS = 256
 MOST_BYTES = 1024 * 1024
+
 Item = Event | Delta
 
 

@@ -20,7 +20,7 @@ from heddle_runtime.runs.usage import Limits
 from heddle_runtime.threads.events import ContextCompacted, Plan, ToolCallOutcome, ToolTerms
 from heddle_runtime.threads.settings import ThreadSettings, ThreadStatus
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Raised when the fold reads a new kind of event or reads an old one differently; stamped on snapshots."""
 
 TIMELINE_LENGTH = 250

@@ -70,23 +70,26 @@ class RenewedProvider(Generic[Content]):
 
     @asynccontextmanager
     async def _used(self) -> AsyncGenerator[ToolProvider]:
-        opened = await self._current()
-        opened.users += 1
+        taken = await self._take()
         try:
-            yield opened.provider
+            yield taken[-1].provider
         finally:
-            opened.users -= 1
-            if opened is not self._opened and not opened.users:
-                await opened.provider.close()
+            for each in taken:
+                each.users -= 1
+            for each in taken:
+                if each is not self._opened and not each.users:
+                    await each.provider.close()
 
-    async def _current(self) -> _Opened[Content]:
-        """What was opened with the files as they are now."""
+    async def _take(self) -> tuple[_Opened[Content], ...]:
+        """What is open with the files as they are now; before it what it replaces, to be closed behind this use."""
         async with self._looking:  # or what was read first might be opened last
             content = await asyncio.to_thread(self._read)
             before = self._opened
             if before is not None and before.content == content:
-                return before
-            self._opened = current = _Opened(self._connect(content), content)
-        if before is not None and not before.users:
-            await before.provider.close()
-        return current
+                taken = (before,)
+            else:
+                self._opened = _Opened(self._connect(content), content)
+                taken = (before, self._opened) if before is not None else (self._opened,)
+            for each in taken:  # before anybody else can find that nobody uses it
+                each.users += 1
+        return taken

@@ -29,15 +29,15 @@ def sent_tool(path: str, terms: ToolTerms, now: ToolSpec | None) -> ToolSpec:
         terms: what it promised when the call was sent.
         now: what it says of itself now; None where its provider is not there to be asked.
 
-    A call is repeatable only if it was so when it was sent, and still is: a tool that promised nothing then has not
-    kept the key, and one that promises nothing now does not look at it.
+    Of its promises those count that it gave when the call was sent, and still gives: a tool that promised nothing then
+    has not kept the key, and one that promises nothing now does not look at it. The one promise does not stand for the
+    other: what is only read may be asked again, but what was sent under a key is in doubt until that key is answered.
     """
     kept = _kept(path, terms)
     if now is None:
         return kept
-    if kept.repeatable and now.repeatable:
-        return now
-    return replace(kept, read_only=False, idempotent=False)
+    read_only, idempotent = kept.read_only and now.read_only, kept.idempotent and now.idempotent
+    return replace(now if read_only or idempotent else kept, read_only=read_only, idempotent=idempotent)
 
 
 def _kept(path: str, terms: ToolTerms) -> ToolSpec:

@@ -13,10 +13,14 @@ from heddle_core.ids import Ids, TimeOrderedIds, WorkerId
 from heddle_core.usage import MicroUsd
 from heddle_core.values import value
 from heddle_database.sqlite import SWITCH_INTERVAL
+from heddle_grpc.authenticators import authenticators
 from heddle_grpc.authorization import Rule
 from heddle_grpc.companions import OpenCompanion
 from heddle_grpc.drain import Drain
+from heddle_grpc.identity import ACT_AS
+from heddle_grpc.identity_kinds import accepted_kinds, is_development
 from heddle_grpc.routes import Service
+from heddle_grpc.standalone import told_address
 from heddle_runtime.facade.agent_commands import ServerDescription
 from heddle_runtime.facade.agents import Agents
 from heddle_runtime.facade.controls import Controls
@@ -42,6 +46,7 @@ from heddle_runtime.rpc import (
     tool_provider_service,
 )
 from heddle_runtime.rpc.frames import Streams, StreamSettings
+from heddle_runtime.rpc.scopes import MANAGE, READ, RUN
 from heddle_runtime.rpc.watching import Watching
 from heddle_runtime.runs.usage import Limits
 from heddle_runtime.settings import LimitSettings, RuntimeSettings
@@ -58,7 +63,6 @@ from heddle_runtime.tools.schema import Schemas
 from heddle_runtime.wiring.bus import FindEndpoint, open_bus, relaying
 from heddle_runtime.wiring.companions import Beside, beside_runtime
 from heddle_runtime.wiring.database import open_database
-from heddle_runtime.wiring.identities import accepted_kinds, authenticators, is_development
 from heddle_runtime.wiring.metrics import RuntimeMeasures
 from heddle_runtime.wiring.models import Models, models_of
 from heddle_runtime.wiring.replicas import Watchers, among_replicas
@@ -107,7 +111,8 @@ async def running_runtime(
     clock = SystemClock()
     ids = TimeOrderedIds(clock)
     async with AsyncExitStack() as stack:
-        callers = await stack.enter_async_context(authenticators(settings, clock))
+        scopes = (RUN, READ, MANAGE, ACT_AS)
+        callers = await stack.enter_async_context(authenticators(settings, scopes, clock))
         opened = await open_database(settings, clock)
         stack.push_async_callback(opened.database.close)
         store = Store(opened.database, shared=not opened.sole_process)
@@ -139,7 +144,7 @@ async def running_runtime(
         upkeep = _upkeep(settings, store, lanes.worker_id, bus)
         working = lanes.serving(settings.listen, sole_process=opened.sole_process)
         async with working, upkeep.serving(), server.running():  # the eldest is found by the lease that lanes begin
-            address = _address(settings.listen, server.ports)
+            address = told_address(settings.listen, server.ports[0])
             async with beside.serving():
                 yield RunningRuntime(
                     address=address,
@@ -273,11 +278,6 @@ def _limits(given: LimitSettings) -> Limits:
         wall_time=given.wall_time,
         tool_calls=given.tool_calls,
     )
-
-
-def _address(listen: str, ports: tuple[int, ...]) -> str:
-    host, colon, _ = listen.rpartition(":")
-    return listen if listen.startswith("unix:") or not colon else f"{host}:{ports[0]}"
 
 
 def _description(settings: RuntimeSettings, worker_id: WorkerId, default_model: str) -> ServerDescription:

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from heddle_core.errors import CannotServe
 from heddle_core.ids import Ids
 from heddle_grpc.drain import Drain
 from heddle_grpc.identity import Authenticator
 from heddle_grpc.measures import Source
 from heddle_grpc.routes import Service
 from heddle_grpc.server import Server
-from heddle_grpc.settings import CallSettings, ServerSettings, ServerTls
+from heddle_grpc.settings import CallSettings, ServerSettings
+from heddle_grpc.standalone import server_tls_of
 from heddle_runtime.settings import RuntimeSettings
 
 
@@ -32,7 +32,7 @@ def server_of(
     served = ServerSettings(
         listen=(settings.listen,),
         inside=inside,
-        tls=_tls(settings),
+        tls=server_tls_of(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
         allow_plaintext=settings.allow_plaintext,
         reflection=settings.reflection,
         operations=settings.operations,
@@ -40,15 +40,3 @@ def server_of(
         calls=CallSettings(log_ok_calls=settings.log_calls),
     )
     return Server(served, services, authenticators=authenticators, ids=ids, drain=drain, sources=sources)
-
-
-def _tls(settings: RuntimeSettings) -> ServerTls | None:
-    certificate, key = settings.tls_certificate, settings.tls_key
-    if certificate is not None and key is not None:
-        return ServerTls(certificate=certificate, key=key, client_ca=settings.tls_client_ca)
-    given = {"tls_certificate": certificate, "tls_key": key, "tls_client_ca": settings.tls_client_ca}
-    named = [name for name, value in given.items() if value is not None]
-    if named:
-        problem = f"of certificate and key, it has {'one' if certificate or key else 'neither'}"
-        raise CannotServe(f"TLS by {' and '.join(named)}", problem, "set both tls_certificate and tls_key")
-    return None

@@ -4,7 +4,6 @@ Whoever runs the runtime names it by the provider's exact address. A tenant name
 provider, and must not be able to have a secret sent to a server of its choice: so nothing is shown that is not named.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import field
 from functools import partial
@@ -15,18 +14,15 @@ from heddle_core.errors import CannotServe, CredentialMissing
 from heddle_core.log_lines import LogLines
 from heddle_core.values import value
 from heddle_grpc.channel import check_exposure
+from heddle_grpc.identity_kinds import is_development
 from heddle_grpc.settings import ChannelSettings, ChannelTls
+from heddle_grpc.token_files import read_token
 from heddle_runtime.settings import CredentialSettings, RuntimeSettings
 from heddle_runtime.tools.grpc_provider import Remedies, connect
 from heddle_runtime.tools.port import ToolFault, ToolFaultKind, ToolProvider
 from heddle_runtime.tools.renewed_provider import RenewedProvider
-from heddle_runtime.wiring.identities import is_development
 
 SETTING = "HEDDLE_TOOLS__CREDENTIALS"
-
-_MOST_TOKEN = 8 << 10
-"""Bytes: half of what a server of ours takes as metadata of one call."""
-_TOKEN = re.compile(rb"[!-~]+")
 
 _log = LogLines(__name__)
 
@@ -35,7 +31,7 @@ _log = LogLines(__name__)
 class _Content:
     """What stands in the files of one credential."""
 
-    token: bytes | None = field(repr=False)
+    token: str | None = field(repr=False)
     tls: tuple[bytes | None, ...] = field(repr=False)
 
 
@@ -68,7 +64,7 @@ def reached(
         return connect(provider_id, ChannelSettings(address=address), clock=clock, remedies=_nothing_named(address))
 
     def open_with(content: _Content) -> ToolProvider:
-        token = None if content.token is None else content.token.decode()
+        token = content.token
         source = None if token is None else lambda: token
         try:
             settings = _channel(address, given)
@@ -91,12 +87,7 @@ def _channel(address: str, given: CredentialSettings) -> ChannelSettings:
 
 def _read(address: str, given: CredentialSettings) -> _Content:
     """Raises CannotServe, naming the file and never what stands in it."""
-    token = None
-    if given.token_file is not None:
-        token = _bytes(address, given.token_file).strip()
-        if _TOKEN.fullmatch(token) is None or len(token) > _MOST_TOKEN:
-            problem = f"{given.token_file} does not hold one token of visible ASCII characters"
-            raise _refused(address, problem, "write the token alone into it, without `Bearer`")
+    token = None if given.token_file is None else read_token(_setting(address), given.token_file)
     files = (given.ca_file, given.certificate_file, given.key_file)
     return _Content(token, tuple(None if file is None else _bytes(address, file) for file in files))
 
@@ -147,4 +138,8 @@ def _named(address: str) -> Remedies:
 
 
 def _refused(address: str, problem: str, remedy: str) -> CannotServe:
-    return CannotServe(f"tools.credentials for {address}", problem, remedy)
+    return CannotServe(_setting(address), problem, remedy)
+
+
+def _setting(address: str) -> str:
+    return f"tools.credentials for {address}"

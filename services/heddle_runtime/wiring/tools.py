@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from heddle_core.clock import Clock
 from heddle_core.errors import CannotServe
+from heddle_grpc.identity_kinds import is_development
 from heddle_grpc.settings import ChannelSettings
 from heddle_runtime.facade.providers import ProviderSource, ToolProviders
 from heddle_runtime.settings import RuntimeSettings
@@ -18,7 +19,6 @@ from heddle_runtime.tools.builtin.write_file import WriteFile
 from heddle_runtime.tools.grpc_provider import connect
 from heddle_runtime.tools.port import ToolProvider
 from heddle_runtime.tools.schema import Schemas
-from heddle_runtime.wiring.identities import is_development
 from heddle_runtime.wiring.tool_credentials import check_credentials, reached
 
 
