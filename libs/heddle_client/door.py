@@ -45,7 +45,7 @@ class RuntimeDoor:
         channel = ChannelSettings(
             address=settings.address, tls=_tls(settings), allow_plaintext=settings.allow_plaintext
         )
-        self._channel = open_channel(channel, token=_token(settings, clock))
+        self._channel = open_channel(channel, token=_token(settings, clock), for_others=True)
         self._runs = Runs(GrpcAgentRuntime(RuntimeStubs.on(self._channel), target=settings.address))
 
     def runs_of(self, creator: Creator) -> Runs:

@@ -147,6 +147,13 @@ class ServiceUnreachable(HeddleError, status=StatusCode.UNAVAILABLE, retry_after
     problem: str
 
 
+class ServiceCredentialRefused(HeddleError, status=StatusCode.UNAVAILABLE, retry_after=timedelta(seconds=1)):
+    """{target} does not let this service in ({problem}): its operator has to give it a credential with scope act_as."""
+
+    target: str
+    problem: str
+
+
 # --- the rest --------------------------------------------------------------------------------------------
 
 

@@ -11,10 +11,18 @@ from typing import Any
 
 import grpc
 
-from heddle_core.errors import CannotServe
+from heddle_core.errors import (
+    CannotServe,
+    CredentialInvalid,
+    CredentialMissing,
+    ScopeMissing,
+    ServiceCredentialRefused,
+)
+from heddle_core.faults import HeddleError
 from heddle_grpc import calls
 from heddle_grpc.addresses import is_loopback
 from heddle_grpc.client_calls import StreamCall, StreamStreamCall, UnaryCall
+from heddle_grpc.errors import from_rpc_error
 from heddle_grpc.identity import ACT_AS_KEY, AUTHORIZATION_KEY, Identity
 from heddle_grpc.settings import ChannelSettings, ChannelTls
 
@@ -24,11 +32,13 @@ TokenSource = Callable[[], str | None]
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
-def open_channel(settings: ChannelSettings, *, token: TokenSource | None = None) -> "Channel":
+def open_channel(settings: ChannelSettings, *, token: TokenSource | None = None, for_others: bool = False) -> "Channel":
     """A channel to `settings.address`, for any generated stub. Connects when first used; close it after.
 
-    Errors of calls through it are of the family in `heddle_core.errors`. Raises CannotServe for a token that
-    would travel in plaintext beyond loopback, unless `allow_plaintext` is set.
+    Errors of calls through it are of the family in `heddle_core.errors`. With `for_others` it is used on behalf of this
+    process's own callers: a refusal of its credential is told as ServiceCredentialRefused, or they would take it for one
+    of theirs. Raises CannotServe for a token that would travel in plaintext beyond loopback, unless `allow_plaintext`
+    is set.
     """
     if token is not None:
         check_exposure(settings)
@@ -37,7 +47,7 @@ def open_channel(settings: ChannelSettings, *, token: TokenSource | None = None)
         raw = grpc.aio.insecure_channel(settings.address, options)
     else:
         raw = grpc.aio.secure_channel(settings.address, _credentials(settings.tls), options)
-    return Channel(raw, Defaults(settings.address, settings.unary_deadline.total_seconds(), token))
+    return Channel(raw, Defaults(settings.address, settings.unary_deadline.total_seconds(), token, for_others))
 
 
 def check_exposure(settings: ChannelSettings) -> None:
@@ -59,6 +69,14 @@ class Defaults:
     target: str
     unary_deadline: float
     token: TokenSource | None
+    for_others: bool = False
+
+    def told(self, error: grpc.aio.AioRpcError, method: str) -> HeddleError:
+        """What to raise for a call that ended in `error`."""
+        told = from_rpc_error(error, method=method, target=self.target)
+        if self.for_others and isinstance(told, CredentialMissing | CredentialInvalid | ScopeMissing):
+            return ServiceCredentialRefused(self.target, str(told))
+        return told
 
     def metadata(self, given: Any) -> Metadata:
         """`given`, with the credential, and with the ids of the call that is being served, if one is."""
@@ -90,7 +108,7 @@ class Channel(grpc.aio.Channel):
         def call(request: Any, *, timeout: float | None = None, metadata: Any = None, **rest: Any) -> Any:
             limit = defaults.unary_deadline if timeout is None else timeout
             started = raw(request, timeout=limit, metadata=defaults.metadata(metadata), **rest)
-            return UnaryCall(started, method, defaults.target)
+            return UnaryCall(started, method, defaults.told)
 
         return call
 
@@ -100,7 +118,7 @@ class Channel(grpc.aio.Channel):
 
         def call(request: Any, *, metadata: Any = None, **rest: Any) -> Any:
             started = raw(request, metadata=defaults.metadata(metadata), **rest)
-            return StreamCall(started, method, defaults.target)
+            return StreamCall(started, method, defaults.told)
 
         return call
 
@@ -110,7 +128,7 @@ class Channel(grpc.aio.Channel):
 
         def call(requests: Any = None, *, metadata: Any = None, **rest: Any) -> Any:
             started = raw(requests, metadata=defaults.metadata(metadata), **rest)
-            return UnaryCall(started, method, defaults.target)
+            return UnaryCall(started, method, defaults.told)
 
         return call
 
@@ -120,7 +138,7 @@ class Channel(grpc.aio.Channel):
 
         def call(requests: Any = None, *, metadata: Any = None, **rest: Any) -> Any:
             started = raw(requests, metadata=defaults.metadata(metadata), **rest)
-            return StreamStreamCall(started, method, defaults.target)
+            return StreamStreamCall(started, method, defaults.told)
 
         return call
 

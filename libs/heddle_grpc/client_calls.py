@@ -6,16 +6,18 @@ from typing import Any, cast
 import grpc
 
 from heddle_core.faults import HeddleError
-from heddle_grpc.errors import from_rpc_error
+
+Told = Callable[[grpc.aio.AioRpcError, str], HeddleError]
+"""Our error for one of gRPC's, from a call of that method."""
 
 
 class _Delegating(grpc.aio.Call):
     """Everything of a call that is not its answers."""
 
-    def __init__(self, raw: Any, method: str, target: str) -> None:
+    def __init__(self, raw: Any, method: str, told: Told) -> None:
         self._raw = raw
         self._method = method
-        self._target = target
+        self._of = told
 
     def cancelled(self) -> bool:
         return self._raw.cancelled()
@@ -51,7 +53,7 @@ class _Delegating(grpc.aio.Call):
             raise self._told(error) from error
 
     def _told(self, error: grpc.aio.AioRpcError) -> HeddleError:
-        return from_rpc_error(error, method=self._method, target=self._target)
+        return self._of(error, self._method)
 
 
 class UnaryCall(_Delegating):
@@ -78,8 +80,8 @@ class UnaryCall(_Delegating):
 class StreamCall(_Delegating):
     """A call with a stream of answers: iterate it, and cancel it when leaving early."""
 
-    def __init__(self, raw: Any, method: str, target: str) -> None:
-        super().__init__(raw, method, target)
+    def __init__(self, raw: Any, method: str, told: Told) -> None:
+        super().__init__(raw, method, told)
         self._answers: Any = None
 
     def __aiter__(self) -> AsyncIterator[Any]:

@@ -15,13 +15,20 @@ from heddle.common.v1.content_pb2 import ContentPart
 from heddle.runtime.v1.run_pb2 import Run
 from heddle.runtime.v1.run_service_pb2 import GetRunRequest
 from heddle.spawn.v1alpha1 import spawn_service_pb2 as spawn_pb
-from heddle.spawn.v1alpha1.spawn_pb2 import SpawnSpec, SpawnState
+from heddle.spawn.v1alpha1.spawn_pb2 import Spawn, SpawnSpec, SpawnState
 from heddle.spawn.v1alpha1.spawn_service_pb2_grpc import SpawnServiceStub
 from heddle_campaign.settings import CampaignServiceSettings
 from heddle_campaign.wiring import running_campaign
 from heddle_client.stubs import RuntimeStubs
 from heddle_core.companion_errors import CampaignNotFound, SpawnNotFound
-from heddle_core.errors import CannotServe, CredentialInvalid, CredentialMissing, ScopeMissing, ServiceUnreachable
+from heddle_core.errors import (
+    CannotServe,
+    CredentialInvalid,
+    CredentialMissing,
+    ScopeMissing,
+    ServiceCredentialRefused,
+    ServiceUnreachable,
+)
 from heddle_core.faults import HeddleError, StatusCode
 from heddle_core.values import value
 from heddle_grpc.api_keys import mint
@@ -221,12 +228,17 @@ async def test_what_is_set_by_half_stops_the_start_before_a_database_is_made(ser
 # --- what a service shows to the runtime -----------------------------------------------------------------
 
 
-async def run_of_a_child(spawn: str, key: str, runtime: Channel) -> Run:
-    """The run of a new child of ada's, over."""
+async def spawned(spawn: str, key: str) -> Spawn:
+    """A new child of ada's, as it stands when it is over."""
     spec = SpawnSpec(spawn_key=key, agent_id="general", task=[ContentPart(text="hello")])
     request = spawn_pb.SpawnAgentRequest(request_id=key, spec=spec, wait_seconds=20)
     async with calling(spawn, token()) as ada:
-        made = (await SpawnServiceStub(ada).SpawnAgent(request)).spawn
+        return (await SpawnServiceStub(ada).SpawnAgent(request)).spawn
+
+
+async def run_of_a_child(spawn: str, key: str, runtime: Channel) -> Run:
+    """The run of a new child of ada's, over."""
+    made = await spawned(spawn, key)
     assert made.state == SpawnState.SPAWN_STATE_COMPLETED, made
     return (await RuntimeStubs.on(runtime).runs.GetRun(GetRunRequest(run_id=made.run_id))).run
 
@@ -268,8 +280,23 @@ async def test_work_waits_while_the_token_is_refused_and_goes_on_once_its_file_i
             (waits, *_) = await lines.of("a cycle waits", 1)
             file.write_text(of_service("campaign"))
             await calls.until(cycle.cycle_id, CycleState.CYCLE_STATE_COMPLETED)
-        assert waits["reason"] == CredentialInvalid.reason
+        assert waits["reason"] == ServiceCredentialRefused.reason
         assert refused not in str(lines) and file.read_text() not in str(lines)
+
+
+async def test_a_refusal_of_the_services_own_token_is_not_told_as_one_of_its_callers(tmp_path: Path) -> None:
+    identity = {"jwt": {**ISSUER, "jwks_file": published(tmp_path)}}
+    unfit = {
+        "for-another": token(tenant="ops", aud="another"),
+        "without-act_as": token(tenant="ops", scope=f"{RUN} {READ}"),
+    }
+    async with runtime(tmp_path, identity=identity) as at:
+        for name, own in unfit.items():
+            way = {"address": at, "token": own}
+            async with serving(SERVICES["spawn"], tmp_path, identity=identity, runtime=way) as spawn:
+                with pytest.raises(ServiceCredentialRefused, match="operator") as told:
+                    await spawned(spawn, name)
+                assert told.value.target == at and own not in str(told.value)
 
 
 async def test_a_service_gets_into_a_runtime_that_asks_for_certificates_by_its_own(

@@ -1,6 +1,5 @@
 """Every reason of the contract comes with a sample, and it is what the error would really say."""
 
-import importlib
 import re
 from pathlib import Path
 
@@ -10,8 +9,6 @@ from heddle_core.reasons import all_reasons
 
 PROTO = Path(__file__).parents[2] / "proto" / "heddle" / "common" / "v1" / "error_reason.proto"
 ENTRY = re.compile(r"((?:  //.*\n)+)  ERROR_REASON_(\w+) =")
-
-importlib.import_module("heddle_core.errors")  # the family enters its reasons when it is defined
 
 
 def commented() -> dict[str, tuple[str, str]]:

@@ -158,6 +158,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. Sample: No cycle cycle_1 here: check the id, and that the credential belongs to its tenant."""
     ERROR_REASON_MEMORY_NOT_FOUND: _ErrorReason.ValueType  # 52
     """NOT_FOUND. Sample: No memory mem_1 here: check the id, and that the credential belongs to its tenant."""
+    ERROR_REASON_SERVICE_CREDENTIAL_REFUSED: _ErrorReason.ValueType  # 53
+    """UNAVAILABLE. Sample: 127.0.0.1:7233 does not let this service in (the token has expired): its operator has to give
+    it a credential with scope act_as.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Heddle error can carry in `google.rpc.ErrorInfo.reason`, under the domain `heddle`. Each is
@@ -300,4 +304,8 @@ ERROR_REASON_CYCLE_NOT_FOUND: ErrorReason.ValueType  # 51
 """NOT_FOUND. Sample: No cycle cycle_1 here: check the id, and that the credential belongs to its tenant."""
 ERROR_REASON_MEMORY_NOT_FOUND: ErrorReason.ValueType  # 52
 """NOT_FOUND. Sample: No memory mem_1 here: check the id, and that the credential belongs to its tenant."""
+ERROR_REASON_SERVICE_CREDENTIAL_REFUSED: ErrorReason.ValueType  # 53
+"""UNAVAILABLE. Sample: 127.0.0.1:7233 does not let this service in (the token has expired): its operator has to give
+it a credential with scope act_as.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
