@@ -36,9 +36,9 @@ def open_channel(settings: ChannelSettings, *, token: TokenSource | None = None,
     """A channel to `settings.address`, for any generated stub. Connects when first used; close it after.
 
     Errors of calls through it are of the family in `heddle_core.errors`. With `for_others` it is used on behalf of this
-    process's own callers: a refusal of its credential is told as ServiceCredentialRefused, or they would take it for one
-    of theirs. Raises CannotServe for a token that would travel in plaintext beyond loopback, unless `allow_plaintext`
-    is set.
+    process's own callers: a refusal of its credential is told as ServiceCredentialRefused, or they would take it for
+    one of theirs. Raises CannotServe for a token that would travel in plaintext beyond loopback, unless
+    `allow_plaintext` is set.
     """
     if token is not None:
         check_exposure(settings)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 API_KEYS, JWT, CERTIFICATES, DEVELOPMENT = "api_keys", "jwt", "certificates", "development"
 
 
-class ServiceSettings(Protocol):
+class CallerSettings(Protocol):
     """What the settings of every service say of its callers."""
 
     @property
@@ -36,7 +36,7 @@ class ServiceSettings(Protocol):
         ...
 
 
-def accepted_kinds(settings: ServiceSettings) -> tuple[str, ...]:
+def accepted_kinds(settings: CallerSettings) -> tuple[str, ...]:
     """The kinds of credentials that are taken; the development identity alone where nothing else is set.
 
     Raises CannotServe for one that is set by half.
@@ -56,7 +56,7 @@ def accepted_kinds(settings: ServiceSettings) -> tuple[str, ...]:
     return tuple(kinds) or (DEVELOPMENT,)
 
 
-def is_development(settings: ServiceSettings) -> bool:
+def is_development(settings: CallerSettings) -> bool:
     """Whether callers are taken at their word, which only loopback allows. Raises as `accepted_kinds`."""
     return accepted_kinds(settings) == (DEVELOPMENT,)
 

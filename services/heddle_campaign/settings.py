@@ -9,10 +9,10 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from heddle_client.beside import BesideSettings, Positive
+from heddle_service.settings import Positive, ServiceSettings
 
 
-class CampaignServiceSettings(BesideSettings):
+class CampaignServiceSettings(ServiceSettings):
     """Everything that can be set on the campaign service."""
 
     model_config = SettingsConfigDict(env_prefix="HEDDLE_CAMPAIGN_")

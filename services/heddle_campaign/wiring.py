@@ -29,7 +29,6 @@ from heddle_campaign.rules.queue import Bounds, Rate
 from heddle_campaign.settings import CampaignServiceSettings
 from heddle_campaign.store.memories import Memories
 from heddle_campaign.store.store import Store
-from heddle_client.beside import by_way, opened, server_of, sharing
 from heddle_client.runs import prepare
 from heddle_core.changes import Changes
 from heddle_core.clock import Clock, SystemClock
@@ -44,6 +43,9 @@ from heddle_grpc.identity import ACT_AS
 from heddle_grpc.routes import Service
 from heddle_grpc.standalone import told_address
 from heddle_grpc.tool_routing import TOOL_SERVICE
+from heddle_service.opening import opened, sharing
+from heddle_service.serving import server_of
+from heddle_service.settings import by_way
 
 MIGRATIONS = Migrations("campaign", Path(__file__).parent / "store" / "migrations")
 
@@ -105,7 +107,7 @@ async def campaign_parts(
     """The service with its database open; it reaches the runtime when it first needs it.
 
     Raises:
-        CannotServe, IllegalTransition, StoreUnavailable: see `heddle_client.beside.opened`.
+        CannotServe, IllegalTransition, StoreUnavailable: see `heddle_service.opening.opened`.
     """
     async with AsyncExitStack() as stack:
         open_parts = opened(settings, MIGRATIONS, clock)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from heddle_client.beside import BesideSettings
+from heddle_service.settings import ServiceSettings
 
 Kind = Literal["image", "video", "audio", "text"]
 
@@ -18,7 +18,7 @@ def _texts() -> dict[Kind, str]:
     return {"text": "writer"}
 
 
-class SpawnSettings(BesideSettings):
+class SpawnSettings(ServiceSettings):
     """Everything that can be set on the spawn service."""
 
     model_config = SettingsConfigDict(env_prefix="HEDDLE_SPAWN_")

@@ -10,7 +10,6 @@ from heddle_bus.endpoint import FindEndpoint
 from heddle_bus.events import DELETED
 from heddle_bus.jetstream import JetStreamBus
 from heddle_bus.thread_bells import ringing
-from heddle_client.beside import by_way, opened, server_of, sharing
 from heddle_client.runs import prepare
 from heddle_core.changes import Changes
 from heddle_core.clock import Clock, SystemClock
@@ -24,6 +23,9 @@ from heddle_grpc.drain import Drain
 from heddle_grpc.routes import Service
 from heddle_grpc.standalone import told_address
 from heddle_grpc.tool_routing import TOOL_SERVICE
+from heddle_service.opening import opened, sharing
+from heddle_service.serving import server_of
+from heddle_service.settings import by_way
 from heddle_spawn.facade.attending import Attending
 from heddle_spawn.facade.grouping import Grouping
 from heddle_spawn.facade.reading import Reading
@@ -98,7 +100,7 @@ async def spawn_parts(
     """The service with its database open; it reaches the runtime when it first needs it.
 
     Raises:
-        CannotServe, IllegalTransition, StoreUnavailable: see `heddle_client.beside.opened`.
+        CannotServe, IllegalTransition, StoreUnavailable: see `heddle_service.opening.opened`.
     """
     async with AsyncExitStack() as stack:
         open_parts = opened(settings, MIGRATIONS, clock)

@@ -23,7 +23,6 @@ from heddle_campaign.rules.campaigns import Campaign, CampaignAgent
 from heddle_campaign.rules.cycles import Cycle
 from heddle_campaign.store.memories import Memories
 from heddle_campaign.store.store import Store
-from heddle_client.door import DoorSettings, RuntimeDoor
 from heddle_client.motion import MotionSettings
 from heddle_client.runs import prepare
 from heddle_core.changes import Changes
@@ -33,6 +32,7 @@ from heddle_core.requests import Creator, RequestKey
 from heddle_database.migrations import migrate
 from heddle_database.port import Database
 from heddle_database.sqlite import SqliteDatabase
+from heddle_service.door import DoorSettings, RuntimeDoor
 from tests.kit.campaign_stores import MIGRATIONS, campaign_of
 from tests.kit.running_runtime import House, new_id
 from tests.kit.running_spawn import served_runtime

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from heddle_campaign.settings import CampaignServiceSettings
-from heddle_client.beside import server_of as server_beside
 from heddle_core.clock import ManualClock
 from heddle_core.errors import CannotServe
 from heddle_core.ids import CountingIds
@@ -19,6 +18,7 @@ from heddle_grpc.identity_kinds import accepted_kinds, is_development
 from heddle_grpc.server import Server
 from heddle_runtime.settings import RuntimeSettings
 from heddle_runtime.wiring.server import server_of as server_of_runtime
+from heddle_service.serving import server_of as server_beside
 from heddle_spawn.settings import SpawnSettings
 
 SERVICES = [RuntimeSettings, SpawnSettings, CampaignServiceSettings]

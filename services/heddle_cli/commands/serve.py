@@ -9,10 +9,10 @@ from heddle_cli.composition import ServiceName
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from heddle_client.beside import BesideSettings
     from heddle_grpc.process import Running
+    from heddle_service.settings import ServiceSettings
 
-S = TypeVar("S", bound="BesideSettings")
+S = TypeVar("S", bound="ServiceSettings")
 
 
 def serve(

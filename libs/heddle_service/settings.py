@@ -1,8 +1,6 @@
-"""What every service beside the runtime is set up and served with: where, by whose leave, on which database and bus."""
+"""The settings that every service beside the runtime has: where it serves and for whom, on which database and bus."""
 
 import re
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -10,25 +8,11 @@ from typing import Annotated, TypeVar
 from pydantic import Field, SecretStr, field_serializer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from heddle_bus.change_bells import ChangeBells
 from heddle_bus.endpoint import FindEndpoint, endpoint_finder
-from heddle_bus.port import Bus
-from heddle_client.door import DoorSettings, RuntimeDoor
 from heddle_client.motion import MotionSettings
-from heddle_core.changes import Changes
-from heddle_core.clock import Clock
-from heddle_core.ids import TimeOrderedIds
-from heddle_database.migrations import Migrations
-from heddle_database.opening import open_database
-from heddle_database.port import Database
 from heddle_grpc.companions import WayIn
-from heddle_grpc.drain import Drain
-from heddle_grpc.identity import Authenticator
 from heddle_grpc.identity_settings import IdentitySettings
-from heddle_grpc.routes import Service
-from heddle_grpc.server import Server
-from heddle_grpc.settings import CallSettings, ServerSettings
-from heddle_grpc.standalone import server_tls_of
+from heddle_service.door import DoorSettings
 
 _LOOK_ALONE = timedelta(seconds=1)
 """How often whoever watches looks by himself, where nobody can tell of what another process has changed."""
@@ -36,7 +20,7 @@ _LOOK_ALONE = timedelta(seconds=1)
 Positive = Annotated[timedelta, Field(gt=timedelta(0))]
 
 
-class BesideSettings(BaseSettings):
+class ServiceSettings(BaseSettings):
     """What can be set on every such service. Each adds its own, a prefix of its variables and its port."""
 
     model_config = SettingsConfigDict(
@@ -123,73 +107,10 @@ class BesideSettings(BaseSettings):
         )
 
 
-Settings = TypeVar("Settings", bound=BesideSettings)
+Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
 def by_way(settings: Settings, way: WayIn, name: str) -> Settings:
     """The settings of the companion of that name: it goes into the runtime by the way that this leaves it."""
     door = DoorSettings(address=way.address, token=SecretStr(way.mint(name)))
     return settings.model_copy(update={"runtime": door})
-
-
-@asynccontextmanager
-async def opened(
-    settings: BesideSettings, migrations: Migrations, clock: Clock
-) -> AsyncGenerator[tuple[Database, RuntimeDoor]]:
-    """The service's database, and its way into the runtime, which is used when it is first needed.
-
-    Raises:
-        CannotServe: see `heddle_client.door`.
-        IllegalTransition, StoreUnavailable: see `heddle_database.opening`.
-    """
-    async with AsyncExitStack() as closing:
-        door = RuntimeDoor(settings.runtime, clock)
-        closing.push_async_callback(door.close)
-        database = await open_database(
-            migrations,
-            file=settings.data_dir / f"{migrations.service}.db",
-            address=settings.database,
-            patience=settings.database_patience,
-            clock=clock,
-            prepared_statements=settings.database_prepared_statements,
-        )
-        closing.push_async_callback(database.close)
-        yield database, door
-
-
-@asynccontextmanager
-async def sharing(
-    settings: BesideSettings, changes: Changes, bus: Bus | None, service: str, replica: str
-) -> AsyncGenerator[None]:
-    """Tell other replicas of a service what is changed here, and hear of theirs, until the block is left.
-
-    It does nothing where there can be no other, or where there is no NATS.
-    """
-    async with AsyncExitStack() as telling:
-        if bus is not None and settings.database:
-            await telling.enter_async_context(ChangeBells(bus, changes, service, replica).serving())
-        yield
-
-
-def server_of(
-    settings: BesideSettings,
-    services: Sequence[Service],
-    callers: Sequence[Authenticator],
-    clock: Clock,
-    drain: Drain,
-) -> Server:
-    """The server of a service that is served by itself, to whom `callers` vouch for; see `heddle_grpc.authenticators`.
-
-    Raises:
-        CannotServe: a credential setting does not fit where it listens; TLS is set by half.
-    """
-    served = ServerSettings(
-        listen=(settings.listen,),
-        tls=server_tls_of(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
-        allow_plaintext=settings.allow_plaintext,
-        reflection=settings.reflection,
-        operations=settings.operations,
-        operations_http=settings.operations_http,
-        calls=CallSettings(log_ok_calls=settings.log_calls),
-    )
-    return Server(served, tuple(services), authenticators=callers, ids=TimeOrderedIds(clock), drain=drain)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from heddle_client.door import DoorSettings, RuntimeDoor
 from heddle_core.clock import SystemClock
 from heddle_core.errors import CannotServe
+from heddle_service.door import DoorSettings, RuntimeDoor
 
 FAR = "runtime.internal:7233"
 
