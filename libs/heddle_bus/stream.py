@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from heddle_bus import subjects
 from heddle_bus.port import StoredMessage, StreamIdentity, StreamPosition
-from heddle_core.clock import MICROS_PER_SECOND, Micros
+from heddle_core.clock import MICROS_PER_SECOND, Micros, micros
 from heddle_core.errors import ServiceUnreachable
 from heddle_core.values import value
 
@@ -134,7 +134,7 @@ def created_in(info: Mapping[str, Any]) -> Micros:
 
 def nanoseconds(span: timedelta) -> int:
     """The unit of every span of time in JetStream's interface."""
-    return round(span / timedelta(microseconds=1)) * _NANOS_PER_MICRO
+    return micros(span) * _NANOS_PER_MICRO
 
 
 def _micros(stamp: str) -> Micros:

@@ -1,12 +1,20 @@
 """The only way to the time of day: given as a port, so that rules can be tested without waiting."""
 
 import time
+from datetime import timedelta
 from typing import NewType, Protocol
 
 Micros = NewType("Micros", int)
 """Microseconds since the Unix epoch, UTC. Integers, because times are compared and stored."""
 
 MICROS_PER_SECOND = 1_000_000
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(span: timedelta) -> int:
+    """How long `span` is in microseconds: exactly, as it keeps them itself."""
+    return span // _MICROSECOND
 
 
 class Clock(Protocol):

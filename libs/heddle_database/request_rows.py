@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from heddle_core.clock import micros
 from heddle_core.errors import Conflict, RequestIdReused
 from heddle_core.requests import RequestKey
 from heddle_database.port import Transaction
-
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class RequestRows:
             f"DELETE FROM {self.table} WHERE (tenant, principal, method, request_id) IN"  # noqa: S608
             f" (SELECT r.tenant, r.principal, r.method, r.request_id FROM {self.table} r"
             f" WHERE r.create_time < :until AND NOT ({unless}) ORDER BY r.create_time LIMIT :most{tx.row_lock})",
-            until=tx.now - kept_for // _MICROSECOND,
+            until=tx.now - micros(kept_for),
             most=most,
             **named,
         )

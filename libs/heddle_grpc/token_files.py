@@ -8,7 +8,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-from heddle_core.clock import Clock
+from heddle_core.clock import Clock, micros
 from heddle_core.errors import CannotServe
 from heddle_core.log_lines import LogLines
 
@@ -16,7 +16,7 @@ MOST_TOKEN = 8 << 10
 """Bytes: half of what a server of ours takes as metadata of one call."""
 
 _TOKEN = re.compile(r"[!-~]+")
-_YOUNG = timedelta(seconds=1) // timedelta(microseconds=1)
+_YOUNG = micros(timedelta(seconds=1))
 """Microseconds: a file system's stamps are coarser than its writes, so a file this new may change under its stamp."""
 
 _log = LogLines(__name__)

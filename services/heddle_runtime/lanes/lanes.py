@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from heddle_core.clock import micros
 from heddle_core.errors import Overloaded, StoreUnavailable
 from heddle_core.failpoints import failpoint
 from heddle_core.faults import HeddleError
@@ -45,8 +46,6 @@ from heddle_runtime.threads.settings import ThreadSettings
 from heddle_runtime.threads.state import RunFold, ThreadFold
 
 _log = LogLines(__name__)
-
-_MICROS = 1_000_000
 
 
 @value
@@ -314,7 +313,7 @@ class Lanes:
             await self._patiently("renew the lease", self._renewed(address))
 
     async def _renewed(self, address: str) -> None:
-        length = round(self._settings.lease.total_seconds() * _MICROS)
+        length = micros(self._settings.lease)
         await self._lease.prolong(self._store.renew_lease(self.worker_id, address, length))
 
     async def _sweep(self) -> None:
@@ -382,7 +381,7 @@ class Lanes:
 
     @property
     def _cancel_grace(self) -> int:
-        return round(self._settings.cancel_grace.total_seconds() * _MICROS)
+        return micros(self._settings.cancel_grace)
 
 
 async def _end(journal: Journal, run: RunFold, failure: RunFailure) -> None:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from heddle_bus.observed import Observed
 from heddle_bus.port import Bus
 from heddle_core.background import in_background
-from heddle_core.clock import Clock, Micros
+from heddle_core.clock import Clock, Micros, micros
 from heddle_core.errors import ServiceUnreachable
 from heddle_core.faults import HeddleError
 from heddle_core.ids import WorkerId
@@ -301,7 +301,7 @@ class Relay:
 
     async def _rewind(self) -> None:
         """Have everything published again that the stream would still hold (SEMANTICS 31)."""
-        since = Micros(self._clock.now() - round(self._settings.stream_age / timedelta(microseconds=1)))
+        since = Micros(self._clock.now() - micros(self._settings.stream_age))
         after = await self._store.rewind(since, None)
         while after is not None:
             after = await self._store.rewind(since, after)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+from heddle_core.clock import micros
 from heddle_core.ids import TenantId, ThreadId, WorkerId
 from heddle_database.port import Transaction
 from heddle_runtime.store.pages import placeholders
@@ -12,7 +13,6 @@ from heddle_runtime.threads.log import ThreadKey
 
 _SIZES = (1, 8, 64, 512)
 """Threads that one statement names: a few sizes only, so that each is prepared once."""
-_MICROS = timedelta(microseconds=1)
 
 
 class DatabaseReplicaStore:
@@ -34,7 +34,7 @@ class DatabaseReplicaStore:
         self, tenants: Collection[TenantId], within: timedelta, limit: int
     ) -> Mapping[ThreadKey, int]:
         """See the port."""
-        return await self._store.read(lambda tx: dict(_changed(tx, tenants, within // _MICROS, limit)))
+        return await self._store.read(lambda tx: dict(_changed(tx, tenants, micros(within), limit)))
 
 
 def _changed(

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from heddle_core.clock import micros
 from heddle_core.errors import RequestIdReused
 from heddle_core.ids import PrincipalId, RequestId, RunId, TenantId, ThreadId
 from heddle_core.runtime_errors import RequestCancelled
@@ -86,7 +87,7 @@ def purge(tx: Transaction, kept_for: timedelta, most: int) -> int:
         "DELETE FROM requests WHERE (tenant, principal, method, request_id) IN (SELECT tenant, principal, method,"
         " request_id FROM requests WHERE run_id = '' AND method NOT IN ('CreateThread', 'ForkThread')"
         f" AND create_time < :until ORDER BY create_time LIMIT :most{tx.row_lock})",
-        until=tx.now - kept_for // timedelta(microseconds=1),
+        until=tx.now - micros(kept_for),
         most=most,
     )
 

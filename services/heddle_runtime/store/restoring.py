@@ -1,9 +1,8 @@
 """What must be said in a log that was put back from a copy, before anybody serves it (SEMANTICS 30)."""
 
+from heddle_core.clock import MICROS_PER_SECOND
 from heddle_database.port import Transaction
 from heddle_runtime.store.relay_rows import log_epoch, raise_epoch
-
-_MICROS = 1_000_000
 
 
 def begin_again(tx: Transaction) -> int:
@@ -11,7 +10,7 @@ def begin_again(tx: Transaction) -> int:
 
     The epoch is at least the time in seconds: one copy that is restored twice must not give the same epoch twice.
     """
-    epoch = max(raise_epoch(tx), tx.now // _MICROS)
+    epoch = max(raise_epoch(tx), tx.now // MICROS_PER_SECOND)
     if epoch > log_epoch(tx):
         tx.run("UPDATE log_epoch SET epoch = :epoch WHERE number = 1", epoch=epoch)
     for table in ("workers", "relay_workers"):

@@ -8,6 +8,7 @@ round finds them.
 from collections.abc import Iterable
 from datetime import timedelta
 
+from heddle_core.clock import micros
 from heddle_core.ids import RunId, TenantId, ThreadId, WorkerId
 from heddle_core.values import value
 from heddle_database.port import Transaction
@@ -25,7 +26,6 @@ from heddle_runtime.threads.state import FOLD_VERSION
 PORTION = 1_000
 """Events that go in one transaction, so that nobody waits for long behind it."""
 
-_MICROS = 1_000_000
 _UNFINISHED = f"state IN ({', '.join(str(int(state)) for state in RunState if not state.terminal)})"
 
 
@@ -205,7 +205,7 @@ def _eldest(tx: Transaction) -> WorkerId | None:
 
 def _before(tx: Transaction, policy: RetentionPolicy) -> int | None:
     """The time before which events are old enough to go, in microseconds; None: age says nothing."""
-    return tx.now - round(policy.keep_for.total_seconds() * _MICROS) if policy.keep_for else None
+    return tx.now - micros(policy.keep_for) if policy.keep_for else None
 
 
 def _first_unfinished(tx: Transaction, tenant: TenantId, thread_id: ThreadId, last: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from heddle.runtime.v1 import run_pb2
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 from heddle_core.ids import PrincipalId, RequestId, RunId, TenantId, ThreadId, WorkerId
 from heddle_core.runtime_errors import RunNotFound
 from heddle_core.usage import MicroUsd, Usage
@@ -66,7 +66,7 @@ def limits_text(limits: Limits) -> str:
     """Limits as the JSON text of their column; wall time in microseconds."""
     kept = {name: value for name, value in asdict(limits).items() if value}
     if limits.wall_time:
-        kept["wall_time"] = limits.wall_time // timedelta(microseconds=1)
+        kept["wall_time"] = micros(limits.wall_time)
     return json.dumps(kept)
 
 
