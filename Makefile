@@ -64,6 +64,7 @@ lint: setup ## Check the style of Python and of the protos
 
 type: setup ## Check the types, strictly
 	@$(VENV)/pyright --warnings
+	@$(VENV)/pyright --warnings --project bench
 
 arch: setup ## Check who imports whom
 	@$(VENV)/lint-imports --no-logo

@@ -15,7 +15,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import processes
 from processes import BENCH, PYTHON, ROOT, Child
@@ -125,7 +125,7 @@ def _register(address: str, tool_address: str) -> None:
 
     provider = agent_pb2.ToolProvider(provider_id="bench", grpc_target=tool_address)
     with grpc.insecure_channel(address) as channel:
-        stub = tool_provider_service_pb2_grpc.ToolProviderServiceStub(channel)
+        stub: Any = tool_provider_service_pb2_grpc.ToolProviderServiceStub(cast(Any, channel))  # typed for grpc.aio
         request = tool_provider_service_pb2.CreateToolProviderRequest(request_id=uuid.uuid4().hex, provider=provider)
         created = stub.CreateToolProvider(request, timeout=10).provider
         if not created.available:
@@ -139,7 +139,7 @@ def _create_agent(address: str, tool: str) -> None:
 
     spec = agent_pb2.AgentSpec(display_name="Reference", tools=[tool])
     with grpc.insecure_channel(address) as channel:
-        stub = agent_service_pb2_grpc.AgentServiceStub(channel)
+        stub: Any = agent_service_pb2_grpc.AgentServiceStub(cast(Any, channel))
         request = agent_service_pb2.CreateAgentRequest(request_id=uuid.uuid4().hex, agent_id=AGENT, spec=spec)
         stub.CreateAgent(request, timeout=10)
 

@@ -12,6 +12,7 @@ import pstats
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 FOLDER = "HEDDLE_BENCH_PROFILES"
 """The variable that names where the served process leaves its profiles."""
@@ -34,12 +35,11 @@ def serve_profiled(folder: Path) -> int:
 
 def told(file: Path, turns: int, lines: int, by: str) -> list[str]:
     """The most expensive functions: calls, own and whole microseconds, each per turn."""
-    stats = pstats.Stats(str(file))
-    rows = [
-        (own, whole, calls, _place(function))
-        for function, (_, calls, own, whole, _) in stats.stats.items()  # type: ignore[attr-defined]
+    stats: Any = pstats.Stats(str(file))
+    rows: list[tuple[float, float, int, str]] = [
+        (own, whole, calls, _place(function)) for function, (_, calls, own, whole, _) in stats.stats.items()
     ]
-    rows.sort(key=lambda row: -row[0 if by == "tottime" else 1])
+    rows.sort(key=lambda row: row[0] if by == "tottime" else row[1], reverse=True)
     total = sum(row[0] for row in rows)
     head = [f"{file.name}: {total / turns * 1e6:.0f} us a turn in all", "   calls    own us  whole us"]
     return head + [

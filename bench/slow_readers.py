@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import processes
 import yaml
@@ -105,7 +105,7 @@ async def be_client(address: str, readers: int, kind: str) -> None:
         asked = [request(AGENT, f"talk-{kind}-{number}", "talk") for number in range(TALKERS)]
         writing = [stub.StartStreamingTurn(each) for each in asked]
         for call in writing:
-            while not (await call.read()).frame.HasField("deltas"):
+            while not (await cast(Any, call).read()).frame.HasField("deltas"):
                 pass
             call.cancel()  # the run goes on
         print(json.dumps({"writing": TALKERS}), flush=True)

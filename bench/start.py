@@ -80,7 +80,8 @@ def _healthy(address: str) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     with grpc.insecure_channel(address) as channel:
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             raise processes.Failed(f"it listens but does not serve: {answer}")
 

@@ -99,7 +99,7 @@ async def be_client(address: str, watchers: int) -> None:
         asked = thread_service_pb2.WatchThreadRequest(
             thread_id=threads[number % len(threads)], after_sequence=12, deltas=True
         )
-        call = stubs[number // A_CHANNEL].WatchThread(asked)
+        call: Any = stubs[number // A_CHANNEL].WatchThread(asked)
         try:
             while not (await call.read()).frame.HasField("checkpoint"):
                 pass
