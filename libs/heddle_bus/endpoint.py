@@ -8,7 +8,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, cast
 
-from heddle_core.errors import ServiceUnreachable
+from heddle_core.errors import CannotServe, ServiceUnreachable
 from heddle_core.values import value
 
 
@@ -38,6 +38,7 @@ def endpoint_finder(
     token: str,
     file: Path | None,
     *,
+    ca_setting: str,
     user: str = "",
     password: str = "",
     credentials: Path | None = None,
@@ -45,8 +46,8 @@ def endpoint_finder(
 ) -> FindEndpoint | None:
     """Where NATS is by a service's settings: in `file`, or `servers` with commas between; None: they name none.
 
-    `ca_file` is who signed the certificates of the servers, `credentials` a `.creds` file. Raises OSError for a
-    `ca_file` that cannot be read.
+    `ca_file` is who signed the certificates of the servers, `credentials` a `.creds` file. Raises CannotServe for a
+    `ca_file` that cannot be used; `ca_setting` is the variable that named it.
     """
     if file is not None:
         return lambda: read_endpoint(file)
@@ -59,7 +60,7 @@ def endpoint_finder(
         user=user,
         password=password,
         credentials=str(credentials) if credentials else None,
-        tls=ssl.create_default_context(cafile=ca_file) if ca_file else None,
+        tls=_trusting(ca_file, ca_setting) if ca_file else None,
     )
     return lambda: endpoint
 
@@ -82,3 +83,13 @@ def read_endpoint(path: Path) -> Endpoint:
         return Endpoint(servers=())
     except (ValueError, KeyError, TypeError, OSError) as fault:
         raise ServiceUnreachable("nats-server", f"{path} does not say where it listens: {fault}") from fault
+
+
+def _trusting(ca_file: Path, setting: str) -> ssl.SSLContext:
+    remedy = "name a PEM file with who signed the servers' certificates, which this user may read"
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise CannotServe(setting, f"{ca_file} holds no certificate that can be read", remedy) from error
+    except OSError as error:
+        raise CannotServe(setting, f"{ca_file}: {error.strerror}", remedy) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heddle_core.clock import Clock
-from heddle_core.errors import StoreUnavailable
+from heddle_core.errors import CannotServe, StoreUnavailable
 from heddle_core.log_lines import LogLines
 from heddle_database.migrations import Migrations, finish, migrate
 from heddle_database.new_tables import make_tables
@@ -38,14 +38,14 @@ async def open_database(
     older process is run at once on a file, which no other process can have open.
 
     Raises:
+        CannotServe: the file's folder cannot be made, or not be written to.
         IllegalTransition: another process has the file, or the tables were written by a newer version.
         StoreUnavailable: it cannot be opened, or was not reached within `patience`.
     """
     if address:
         database = await postgres_reached(address, patience, _options(prepared_statements=prepared_statements))
     else:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        database = await SqliteDatabase.open(file, clock=clock)
+        database = await sqlite_opened(file, clock)
     async with AsyncExitStack() as undoing:
         undoing.push_async_callback(database.close)
         if address:
@@ -55,6 +55,22 @@ async def open_database(
             await finish(database, migrations)
         undoing.pop_all()
     return database
+
+
+async def sqlite_opened(file: Path, clock: Clock) -> Database:
+    """A database file in a service's data folder; both are made if missing.
+
+    Raises:
+        CannotServe: the folder cannot be made, or not be written to.
+        IllegalTransition: another process has the file.
+        StoreUnavailable: it cannot be read.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return await SqliteDatabase.open(file, clock=clock)
+    except OSError as error:
+        remedy = "name a folder that this user may make and write to"
+        raise CannotServe("data_dir", f"{file.parent}: {error.strerror}", remedy) from error
 
 
 async def postgres_reached(address: str, patience: timedelta, options: "PostgresOptions | None" = None) -> Database:

@@ -41,15 +41,16 @@ class RequestRows:
         if self.find_target(tx, key) is None and self.keep(tx, key, target) is not None:
             raise Conflict(f"request {key.request_id}")
 
-    def purge(self, tx: Transaction, kept_for: timedelta, most: int, unless: str = "FALSE", **named: object) -> int:
+    def purge(self, tx: Transaction, kept_for: timedelta, most: int, passing: str, **named: object) -> int:
         """Let requests go that are older than `kept_for`, `most` at a time, oldest first; how many went.
 
-        `unless` is a condition in SQL on the row, `r`, for which it stays; its parameters are `named`.
+        `passing` is a condition in SQL on the row, `r`, without which it stays; its parameters are `named`. Whatever
+        stays for long is best left out of the index by age, or each round reads it again.
         """
         return tx.run(
             f"DELETE FROM {self.table} WHERE (tenant, principal, method, request_id) IN"  # noqa: S608
             f" (SELECT r.tenant, r.principal, r.method, r.request_id FROM {self.table} r"
-            f" WHERE r.create_time < :until AND NOT ({unless}) ORDER BY r.create_time LIMIT :most{tx.row_lock})",
+            f" WHERE r.create_time < :until AND {passing} ORDER BY r.create_time LIMIT :most{tx.row_lock})",
             until=tx.now - micros(kept_for),
             most=most,
             **named,

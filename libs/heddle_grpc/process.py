@@ -4,8 +4,9 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeVar
 
 from heddle_core import failpoints
 from heddle_core.faults import HeddleError
@@ -16,10 +17,26 @@ Running = AbstractAsyncContextManager[Mapping[str, object]]
 """Serves while it is entered; gives what is told on the first line."""
 
 
-def run(name: str, log_level: str, running: Running) -> int:
-    """As `serve`, with a fault told on stderr. The exit code is 0 after a clean drain, 3 where it cannot serve."""
+class Logged(Protocol):
+    """What the settings of every service say of its log."""
+
+    @property
+    def log_level(self) -> str:
+        """The least level of what is logged."""
+        ...
+
+
+S = TypeVar("S", bound=Logged)
+
+
+def run(name: str, read: Callable[[], S], serving: Callable[[S], Running]) -> int:
+    """As `serve`, by the settings that `read` gives, with a fault of either told on stderr.
+
+    The exit code is 0 after a clean drain, 3 where it cannot serve.
+    """
     try:
-        serve(log_level, running)
+        settings = read()
+        serve(settings.log_level, serving(settings))
     except HeddleError as error:
         sys.stderr.write(f"{name}: {error} [{error.reason}]\n")
         return 3

@@ -95,7 +95,10 @@ class ServiceSettings(BaseSettings):
 
     @property
     def bus(self) -> FindEndpoint | None:
-        """Where the broker is, by `nats` or `nats_endpoint`; None: there is none."""
+        """Where the broker is, by `nats` or `nats_endpoint`; None: there is none.
+
+        Raises CannotServe for a `nats_ca_file` that cannot be used.
+        """
         return endpoint_finder(
             self.nats,
             self.nats_token.get_secret_value() if self.nats_token else "",
@@ -104,6 +107,7 @@ class ServiceSettings(BaseSettings):
             password=self.nats_password.get_secret_value() if self.nats_password else "",
             credentials=self.nats_credentials,
             ca_file=self.nats_ca_file,
+            ca_setting=f"{self.model_config.get('env_prefix', '')}NATS_CA_FILE",
         )
 
 

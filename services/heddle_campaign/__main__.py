@@ -7,9 +7,11 @@ it uses.
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from heddle_campaign.settings import CampaignServiceSettings
 from heddle_campaign.wiring import running_campaign
+from heddle_core.settings import read_settings
 from heddle_grpc.process import run
 
 
@@ -28,8 +30,7 @@ async def serving(settings: CampaignServiceSettings) -> AsyncGenerator[dict[str,
 
 def main() -> int:
     """Serve; returns the exit code."""
-    settings = CampaignServiceSettings()
-    return run("heddle-campaign", settings.log_level, serving(settings))
+    return run("heddle-campaign", partial(read_settings, CampaignServiceSettings), serving)
 
 
 if __name__ == "__main__":

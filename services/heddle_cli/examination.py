@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,12 +20,13 @@ from heddle_cli.display.screen import Screen
 from heddle_cli.options import DEFAULT_ADDRESS, Options
 from heddle_cli.session import Session, open_session
 from heddle_cli.version import version_of_heddle
-from heddle_core.errors import CannotServe, ServiceUnreachable
+from heddle_core.errors import CannotServe, IllegalTransition, ServiceUnreachable, StoreUnavailable
 from heddle_core.faults import HeddleError
 from heddle_core.values import value
 
 if TYPE_CHECKING:
-    from heddle_database.port import Database
+    from heddle_database.tables import Readable
+    from heddle_runtime.settings import RuntimeSettings
 
 Grade = Literal["good", "note", "bad"]
 
@@ -65,9 +67,10 @@ class Finding:
 async def examine(options: Options, data_dir: str) -> list[Finding]:
     """Everything that can be seen from here."""
     findings = [_python(), Finding("good", "heddle", version_of_heddle()), *_packages(), _nats(), _disk(Path(data_dir))]
-    database = await _database()
-    server = await _server(options)
-    return [*findings, *database, *server]
+    settings = _settings()
+    if isinstance(settings, Finding):
+        return [*findings, settings, *await _server(options, None)]
+    return [*findings, *await _database(settings), *await _server(options, settings)]
 
 
 def _python() -> Finding:
@@ -111,41 +114,51 @@ def _disk(data_dir: Path) -> Finding:
     return Finding("good", "disk", told)
 
 
-async def _database() -> list[Finding]:
-    """Whether PostgreSQL answers, where the settings name one."""
-    from heddle_runtime.settings import RuntimeSettings, without_password
+def _settings() -> "RuntimeSettings | Finding":
+    """What a server that is started here now would be given; what is wrong with that."""
+    from heddle_core.settings import read_settings
+    from heddle_runtime.settings import RuntimeSettings
 
-    address = RuntimeSettings().database
+    try:
+        return read_settings(RuntimeSettings)
+    except CannotServe as error:
+        return Finding("bad", "settings", error.problem, f"{error.remedy}: no server starts here with them")
+
+
+async def _database(settings: "RuntimeSettings") -> list[Finding]:
+    """Whether PostgreSQL answers, where the settings name one."""
+    from heddle_runtime.maintenance.databases import opened_postgres
+    from heddle_runtime.settings import without_password
+
+    address = settings.database
     if not address:
         return []
     shown = without_password(address)
     if importlib.util.find_spec("asyncpg") is None:
         return [Finding("bad", "database", f"{shown} needs asyncpg", "pip install 'heddle[postgres]'")]
-    from heddle_database.postgres import PostgresDatabase
-    from heddle_database.postgres_connection import PostgresOptions
-
     try:
-        database = await PostgresDatabase.open(address, options=PostgresOptions(writers=1, readers=1))
-    except HeddleError as error:
-        return [Finding("bad", "database", f"{shown}: {error}", "check HEDDLE_DATABASE, and that the server runs")]
-    try:
-        return [
-            Finding("good", "database", f"{shown} answers, and keeps what it acknowledges"),
-            *await _nats_of(database),
-        ]
-    finally:
-        await database.close()
+        async with opened_postgres(address, patience=timedelta(seconds=_WAIT_SECONDS)) as database:
+            answers = Finding("good", "database", f"{shown} answers, and keeps what it acknowledges")
+            return [answers, *await _events(database)]
+    except StoreUnavailable as error:
+        remedy = "check HEDDLE_DATABASE, and that the server runs"
+        return [Finding("bad", "database", f"{shown}: {error.problem}", remedy)]
+    except IllegalTransition as error:
+        return [Finding("bad", "database", f"{shown} is {error.state}", error.remedy)]
 
 
-async def _nats_of(database: "Database") -> list[Finding]:
+async def _events(database: "Readable") -> list[Finding]:
     """Whether the runtimes that serve a database are on one NATS."""
-    from heddle_database.port import StatementFailed
-    from heddle_runtime.store.relay_rows import relays_by_stream
+    from heddle_runtime.maintenance.relays import relays_by_broker
 
     try:
-        first, *others = (await database.read(relays_by_stream)).values()
-    except (StatementFailed, ValueError):  # tables of another version, or none yet; no runtime with a NATS lives
+        relays = await relays_by_broker(database)
+    except StoreUnavailable as error:
+        remedy = "check that HEDDLE_DATABASE names a user who may read the tables, then ask again"
+        return [Finding("bad", "events", f"nobody can tell who publishes them: {error.problem}", remedy)]
+    if not relays:
         return []
+    first, *others = relays
     if not others:
         return [Finding("good", "events", f"are published by {', '.join(first)}, on one NATS")]
     apart = "; ".join(", ".join(each) for each in others)
@@ -159,14 +172,15 @@ async def _nats_of(database: "Database") -> list[Finding]:
     ]
 
 
-async def _server(options: Options) -> list[Finding]:
+async def _server(options: Options, settings: "RuntimeSettings | None") -> list[Finding]:
+    """What the server tells; where there is none, how one would start with these settings."""
     patient = replace(options, timeout=min(options.timeout, _WAIT_SECONDS))
     try:
         async with open_session(patient, Screen()) as session:
             return await _told_by_server(session, options)
     except ServiceUnreachable as error:
-        here = Finding("note", "server", str(error), "start it with `heddle up`")
-        return [here, _callers_here(), *_tool_credentials_here(), _port(options.address)]
+        here = [] if settings is None else [_callers_here(settings), *_tool_credentials_here(settings)]
+        return [Finding("note", "server", str(error), "start it with `heddle up`"), *here, _port(options.address)]
     except HeddleError as error:
         return [Finding("bad", "server", str(error), f"`heddle explain {error.reason}`")]
 
@@ -209,24 +223,21 @@ def _callers(kinds: Iterable[str]) -> Finding:
     return Finding("note" if remedy else "good", "callers", ", ".join(taken), remedy)
 
 
-def _callers_here() -> Finding:
+def _callers_here(settings: "RuntimeSettings") -> Finding:
     """Whom a server would take calls from that is started here now."""
     from heddle_grpc.identity_kinds import accepted_kinds
-    from heddle_runtime.settings import RuntimeSettings
 
     try:
-        return _callers(accepted_kinds(RuntimeSettings()))
+        return _callers(accepted_kinds(settings))
     except (CannotServe, ValueError) as error:
         return Finding("bad", "callers", str(error), "mend the HEDDLE_ variables (docs/identity.md)")
 
 
-def _tool_credentials_here() -> list[Finding]:
+def _tool_credentials_here(settings: "RuntimeSettings") -> list[Finding]:
     """Whether a server that is started here now could show its tool providers what is named for them."""
-    from heddle_runtime.settings import RuntimeSettings
     from heddle_runtime.wiring.tool_credentials import check_credentials
 
     try:
-        settings = RuntimeSettings()
         check_credentials(settings)
     except (CannotServe, ValueError) as error:
         return [Finding("bad", "tool credentials", str(error), "mend the HEDDLE_ variables (docs/identity.md)")]

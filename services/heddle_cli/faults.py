@@ -66,16 +66,18 @@ def problem_and_remedy(error: HeddleError) -> tuple[str, str]:
 
 
 def told_to_people(error: HeddleError) -> list[str]:
-    """The lines for a person: the problem, the remedy and the reason."""
+    """The lines for a person: the problem, the remedy and, if a server told it, the reason."""
     problem, remedy = problem_and_remedy(error)
     if isinstance(error, ServiceUnreachable):
         remedy = "start it with `heddle up`, or name another with --address"
     lines = [f"error: {problem}"]
     if remedy:
         lines.append(f"  what to do: {remedy}")
+    if not hasattr(error, "status"):  # it was met here, by a command that serves: no server answers so
+        return lines
     if error.reason:
         lines.append(f"  reason: {error.reason} ({error.status.name}); `heddle explain {error.reason}` tells more")
-    elif hasattr(error, "status"):
+    else:
         lines.append(f"  reason: {error.status.name}")
     return lines
 

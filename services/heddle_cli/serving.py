@@ -9,13 +9,14 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
-from pydantic import ValidationError
 
 from heddle_cli.bundled_nats import bundled_nats
 from heddle_cli.composition import companions_of
 from heddle_cli.display.screen import Screen
 from heddle_core.cycles import leave_out_what_is_here
+from heddle_core.errors import CannotServe
 from heddle_core.json_logs import set_up_logs
+from heddle_core.settings import read_settings
 from heddle_runtime.settings import RuntimeSettings
 
 if TYPE_CHECKING:
@@ -28,26 +29,19 @@ class Greeting(Protocol):
     def __call__(self, address: str, default_model: str, bus: str, *, development: bool) -> None: ...
 
 
-def read_settings(values: Mapping[str, Any]) -> RuntimeSettings:
-    """The settings: `values` that are not empty, then the environment, then the defaults.
+def read_runtime_settings(values: Mapping[str, Any], *, log_level: str = "WARNING") -> RuntimeSettings:
+    """The settings: `values` that are not empty, then the environment, then the defaults, with `log_level` among them.
 
-    Raises BadParameter for a value that does not fit, and for one that this version has no setting for.
+    Raises:
+        BadParameter: options that contradict each other.
+        CannotServe: what does not fit.
     """
     given = {name: value for name, value in values.items() if value}
     if "no_nats" in given and "nats" in given:
         raise typer.BadParameter("--nats and --no-nats contradict each other")
-    for name in given:
-        if name not in RuntimeSettings.model_fields:
-            raise typer.BadParameter(f"--{name} is not served by this version: it keeps its data in SQLite alone")
-    if "log_level" not in given and "HEDDLE_LOG_LEVEL" not in os.environ:
-        given["log_level"] = "WARNING"
-    try:
-        return RuntimeSettings(**given)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(step) for step in each['loc'])}: {each['msg']}" for each in error.errors(include_url=False)
-        )
-        raise typer.BadParameter(f"the settings do not fit: {problems}") from error
+    if "HEDDLE_LOG_LEVEL" not in os.environ:
+        given["log_level"] = log_level
+    return read_settings(RuntimeSettings, **given)
 
 
 def print_settings(settings: RuntimeSettings) -> None:
@@ -57,9 +51,14 @@ def print_settings(settings: RuntimeSettings) -> None:
 
 @contextmanager
 def ephemeral_folder() -> Generator[str]:
-    """A folder that goes when the block is left."""
-    with tempfile.TemporaryDirectory(prefix="heddle-", ignore_cleanup_errors=True) as folder:
-        yield folder
+    """A folder that goes when the block is left. Raises CannotServe where none can be made."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="heddle-", ignore_cleanup_errors=True)
+    except OSError as error:
+        remedy = "set TMPDIR to a folder that this user may write to, or name one with --data-dir"
+        raise CannotServe("--ephemeral", error.strerror or str(error), remedy) from error
+    with folder as path:
+        yield path
 
 
 def serve(settings: RuntimeSettings, screen: Screen, greet: Greeting, *, bundle: bool = False) -> None:

@@ -6,8 +6,10 @@ Prints one line of JSON when it serves: where, and under which worker id.
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from heddle_core.cycles import leave_out_what_is_here, look_rarely
+from heddle_core.settings import read_settings
 from heddle_grpc.process import run
 from heddle_runtime.settings import RuntimeSettings
 from heddle_runtime.wiring.runtime import running_runtime
@@ -30,8 +32,7 @@ async def serving(settings: RuntimeSettings) -> AsyncGenerator[dict[str, object]
 def main() -> int:
     """Serve; returns the exit code."""
     look_rarely()
-    settings = RuntimeSettings()
-    return run("heddle-runtime", settings.log_level, serving(settings))
+    return run("heddle-runtime", partial(read_settings, RuntimeSettings), serving)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ Prints one line of JSON when it serves: where, and whose runtime it uses.
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
+from heddle_core.settings import read_settings
 from heddle_grpc.process import run
 from heddle_spawn.settings import SpawnSettings
 from heddle_spawn.wiring import running_spawn
@@ -26,8 +28,7 @@ async def serving(settings: SpawnSettings) -> AsyncGenerator[dict[str, object]]:
 
 def main() -> int:
     """Serve; returns the exit code."""
-    settings = SpawnSettings()
-    return run("heddle-spawn", settings.log_level, serving(settings))
+    return run("heddle-spawn", partial(read_settings, SpawnSettings), serving)
 
 
 if __name__ == "__main__":

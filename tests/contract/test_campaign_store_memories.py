@@ -80,7 +80,7 @@ async def test_what_was_forgotten_is_never_learned_again_however_it_was_forgotte
     assert await world.memories.forget_thread(ACME, "thr_1") == 1
     assert await world.memories.forget_thread(ACME, "thr_1") == 0
     assert await world.memories.forget_thread(OTHER, "thr_2") == 0
-    await world.memories.fade(ACME, ["faded", "faded", "none"])
+    assert await world.memories.fade([faded, faded, memory_of("none")]) == (faded,)
     await world.memories.learn([asked, threaded, faded])
     assert await names(world) == ["kept"]
     await world.memories.forget(key, "asked")
@@ -93,6 +93,19 @@ async def test_what_was_forgotten_is_never_learned_again_however_it_was_forgotte
     await world.create("cx", tenant=OTHER)
     await world.memories.learn([memory_of("asked", tenant=OTHER, campaign_id="cx")])
     assert await world.memories.memory(OTHER, "asked") is not None, "ids are of a tenant"
+
+
+async def test_a_memory_that_was_pinned_or_used_since_it_was_read_does_not_fade(world: Campaigns) -> None:
+    await world.memories.learn([memory_of("pinned"), memory_of("used"), memory_of("used_again"), memory_of("idle")])
+    await world.memories.note_use(ACME, ["used_again"])
+    read = await world.memories.known(ACME, "c1")
+    world.clock.advance(60)
+    await world.memories.pin(world.key("PinMemory"), "pinned", True)
+    await world.memories.note_use(ACME, ["used", "used_again"])
+    assert [each.memory.memory_id for each in await world.memories.fade(read)] == ["idle"]
+    assert await names(world) == ["pinned", "used", "used_again"]
+    seen = await world.memories.known(ACME, "c1")
+    assert [each.memory.memory_id for each in await world.memories.fade(seen)] == ["used", "used_again"]
 
 
 async def test_a_pin_is_set_and_taken_away_once_a_request(world: Campaigns) -> None:
@@ -170,7 +183,7 @@ async def test_all_memories_are_walked_page_by_page_over_all_tenants(world: Camp
     mine = [memory_of(f"m{number}") for number in range(3)]
     theirs = [memory_of(f"m{number}", tenant=OTHER, campaign_id="cx") for number in range(2)]
     await world.memories.learn([*theirs, *mine])
-    await world.memories.fade(ACME, ["m1"])
+    assert await world.memories.fade([mine[1]]) == (mine[1],)
     place, seen = ("", ""), list[tuple[str, str]]()
     while page := await world.memories.every(place, 2):
         seen += [(each.tenant, each.memory.memory_id) for each in page]
@@ -241,7 +254,7 @@ async def test_messages_go_with_the_thread_in_which_they_were_sent(world: Campai
 
 async def test_what_a_campaign_knew_goes_with_it_and_comes_no_more(world: Campaigns) -> None:
     await world.memories.learn([memory_of("a"), memory_of("b")])
-    await world.memories.fade(ACME, ["b"])
+    await world.memories.fade([memory_of("b")])
     await world.memories.tell(message("msg_1", 0))
     await world.store.delete(world.key("DeleteCampaign"), "c1", etag="")
     for table in ("memories", "forgotten_memories", "peer_messages"):

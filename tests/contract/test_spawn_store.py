@@ -39,6 +39,7 @@ from tests.kit.postgres import shared_server
 from tests.kit.spawn_values import HERE, spawn_of, spec_of
 
 SWEEP = timedelta(seconds=10)
+DAY = 86_400
 NOW = ManualClock().now()
 FAR = Micros(NOW + 3600 * 1_000_000)
 KEY = RequestKey("acme", "ada", "SpawnAgent", "req_1", b"body")
@@ -309,6 +310,7 @@ async def test_old_requests_are_let_go_and_a_repeat_finds_the_child_by_its_key(
     store: Store, clock: ManualClock
 ) -> None:
     first = await store.record(KEY, [child()], None)
+    await ended(store, first.spawns[0], clock)
     kept = timedelta(days=7)
     clock.advance(kept.total_seconds())
     assert await store.purge_requests(kept, 100) == 0
@@ -317,4 +319,35 @@ async def test_old_requests_are_let_go_and_a_repeat_finds_the_child_by_its_key(
     assert await store.target_of(KEY) is None
     again = await store.record(KEY, [child()], None)
     assert not again.new
-    assert again.spawns == first.spawns
+    assert again.spawns[0].spawn_id == first.spawns[0].spawn_id
+
+
+async def ended(store: Store, spawn: Spawn, clock: ManualClock) -> None:
+    done = replace(spawn, state=SpawnState.COMPLETED, end_time=clock.now(), due=Micros(0))
+    assert await store.save_spawn(spawn, done) is not None
+
+
+async def test_what_made_a_child_is_known_until_a_day_after_its_end(store: Store, clock: ManualClock) -> None:
+    (spawn,) = (await store.record(KEY, [child()], None)).spawns
+    await store.remember(replace(KEY, method="CancelSpawn"), spawn.spawn_id)
+    clock.advance(5 * DAY)
+    assert await store.purge_requests(timedelta(days=1), 100) == 0
+    with pytest.raises(RequestIdReused):
+        await store.record(replace(KEY, fingerprint=b"other"), [child("other")], None)
+    await ended(store, spawn, clock)
+    clock.advance(DAY - 1)
+    assert await store.purge_requests(timedelta(days=1), 100) == 0
+    clock.advance(1)
+    assert await store.purge_requests(timedelta(days=1), 100) == 2
+
+
+async def test_what_made_a_group_is_known_until_a_day_after_its_end(store: Store, clock: ManualClock) -> None:
+    group, spawns = group_with("a", "b")
+    await store.record(KEY, spawns, group)
+    clock.advance(5 * DAY)
+    assert await store.purge_requests(timedelta(days=1), 100) == 0
+    assert await store.save_group(group, replace(group, state=GroupState.COMPLETED, end_time=clock.now())) is not None
+    clock.advance(DAY - 1)
+    assert await store.purge_requests(timedelta(days=1), 100) == 0
+    clock.advance(1)
+    assert await store.purge_requests(timedelta(days=1), 100) == 1

@@ -58,6 +58,8 @@ class CampaignBook:
     address: str = ""
     made: dict[str, str] = field(default_factory=dict)
     """Campaigns by the request that made them."""
+    older: bool = False
+    """Whether it serves agents as an older version: without `labels` of a list and `validate_only` of a creation."""
 
     def last(self, kind: type[Any]) -> Any:
         """The last request of a kind."""
@@ -91,15 +93,22 @@ def _all(service: Any) -> dict[str, Access]:
     return {each.name: Access.ANYBODY_KNOWN for each in service.methods}
 
 
+def _require_short(instructions: str) -> None:
+    if len(instructions) > 32_000:
+        raise invalid("spec.instructions", "at most 32000 characters")
+
+
 class _Agents:
     def __init__(self, book: CampaignBook) -> None:
         self._book = book
 
     async def ListAgents(self, request: Any, context: Any) -> Any:
         self._book.asked.append(request)
-        wanted = dict(request.labels).items()
+        wanted = {} if self._book.older else dict(request.labels)
         shown = [each for each in self._book.agents.values() if request.include_archived or not each.archived]
-        return agents_pb.ListAgentsResponse(agents=[each for each in shown if wanted <= dict(each.spec.labels).items()])
+        return agents_pb.ListAgentsResponse(
+            agents=[each for each in shown if wanted.items() <= dict(each.spec.labels).items()]
+        )
 
     async def GetAgent(self, request: Any, context: Any) -> Any:
         self._book.asked.append(request)
@@ -108,14 +117,18 @@ class _Agents:
         return agents_pb.GetAgentResponse(agent=self._book.agents[request.agent_id])
 
     async def CreateAgent(self, request: Any, context: Any) -> Any:
-        if len(request.spec.instructions) > 32_000:
-            raise invalid("spec.instructions", "at most 32000 characters")
-        if request.validate_only:
+        _require_short(request.spec.instructions)
+        if request.validate_only and not self._book.older:
             return agents_pb.CreateAgentResponse(agent=Agent(agent_id=request.agent_id, version=1, spec=request.spec))
         return agents_pb.CreateAgentResponse(agent=self._keep(request, 1))
 
     async def UpdateAgent(self, request: Any, context: Any) -> Any:
-        before = self._book.agents[request.agent_id]
+        _require_short(request.spec.instructions)
+        before = self._book.agents.get(request.agent_id)
+        if before is None:
+            raise AgentNotFound(request.agent_id)
+        if before.built_in:
+            raise IllegalTransition("Agent", request.agent_id, "part of Heddle", "be changed", "make one of your own")
         assert request.etag == before.etag
         if request.validate_only:
             if not request.spec.instructions:

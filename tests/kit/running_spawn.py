@@ -18,11 +18,11 @@ from heddle.spawn.v1alpha1 import spawn_group_pb2, spawn_pb2
 from heddle.spawn.v1alpha1 import spawn_service_pb2 as pb
 from heddle.spawn.v1alpha1.spawn_service_pb2_grpc import SpawnServiceStub
 from heddle.tools.v1.tool_service_pb2_grpc import ToolServiceStub
+from heddle_bus.endpoint import FindEndpoint
 from heddle_client.stubs import RuntimeStubs
 from heddle_grpc.channel import open_channel
 from heddle_grpc.settings import ChannelSettings
 from heddle_runtime.settings import BusSettings, LaneTimes, LimitSettings, RuntimeSettings
-from heddle_runtime.wiring.bus import FindEndpoint
 from heddle_runtime.wiring.runtime import running_runtime
 from heddle_spawn.settings import SpawnSettings
 from heddle_spawn.wiring import running_spawn

@@ -11,15 +11,18 @@ import pytest
 
 from heddle_campaign.facade.forgetting import Forgotten
 from heddle_campaign.facade.lessons import Lessons
+from heddle_campaign.facade.ports.decisions import Decided, Decision
 from heddle_campaign.rules.campaigns import CampaignAgent
 from heddle_campaign.rules.cycles import Signal
 from heddle_campaign.rules.learned import Citation, PeerMessage, PeerMessageKind
 from heddle_campaign.rules.memories import MemoryKind
+from heddle_campaign.store.store import Store
 from heddle_client.values import FactPage, RunState, Text
-from heddle_core.errors import IllegalTransition, InvalidField, ScopeMissing, ServiceUnreachable
+from heddle_core.clock import Micros
+from heddle_core.errors import IllegalTransition, InvalidField, ScopeMissing, ServiceUnreachable, StoreUnavailable
 from heddle_core.runtime_errors import CursorTooOld
 from tests.kit.campaign_memory import DAY, SIGNAL, SOON, World, cycle_at_work
-from tests.kit.campaign_stores import ACME, ADA, NOW, memory_of
+from tests.kit.campaign_stores import ACME, ADA, NOW, SECOND, memory_of
 
 
 @pytest.fixture(name="world")
@@ -274,6 +277,53 @@ async def test_reported_metrics_teach_every_active_campaign_once_a_dedupe_key(wo
     assert len(await world.known()) == 2
 
 
+async def test_a_repeat_of_a_report_asks_no_campaign_again_however_many_it_is_for(world: World) -> None:
+    asked: list[str] = []
+
+    class Asked(Store):
+        async def decide(self, tenant: str, campaign_id: str, decision: Decision, **named: Any) -> Decided:
+            asked.append(campaign_id)
+            return await super().decide(tenant, campaign_id, decision, **named)
+
+    for number in range(20):
+        await world.campaigns.activate(f"c_{number}")
+    learning = Lessons(Asked(world.campaigns.databases[0], world.campaigns.changes), world.campaigns.memories)
+    await learning.learn(ACME, metrics())
+    first = sorted(asked)
+    await learning.learn(ACME, metrics())
+    assert sorted(asked) == first == sorted(["c1", *(f"c_{number}" for number in range(20))])
+
+
+async def test_campaigns_learn_from_a_report_side_by_side_and_share_commits(world: World) -> None:
+    for number in range(20):
+        await world.campaigns.activate(f"c_{number}")
+    before = world.campaigns.databases[0].statistics
+    await lessons(world).learn(ACME, metrics())
+    after = world.campaigns.databases[0].statistics
+    assert after.operations - before.operations == 2 * 21
+    assert after.commits - before.commits < 21
+
+
+async def test_what_was_learned_but_not_counted_is_counted_by_a_repeat(world: World) -> None:
+    class Failing(Store):
+        async def decide(self, *_: object, **__: object) -> Decided:
+            raise StoreUnavailable("full")
+
+    failing = Failing(world.campaigns.databases[0], world.campaigns.changes)
+    with pytest.raises(StoreUnavailable):
+        await Lessons(failing, world.campaigns.memories).learn(ACME, metrics())
+    assert (await world.campaigns.campaign()).reports.posted == ()
+    await lessons(world).learn(ACME, metrics())
+    (posted,) = (await world.campaigns.campaign()).reports.posted
+    assert (posted.posts, len(await world.known())) == (8, 1)
+
+
+async def test_a_winner_that_a_clock_ahead_of_ours_reports_was_learned_now(world: World) -> None:
+    await lessons(world).learn(ACME, replace(metrics(), occur_time=Micros(NOW + 36 * 365 * DAY * SECOND)))
+    (learned,) = (await world.known()).values()
+    assert learned.memory.learned == NOW
+
+
 async def test_a_campaign_that_is_named_learns_alone(world: World) -> None:
     await world.campaigns.activate("c2")
     await lessons(world).learn(ACME, metrics(), "c2")
@@ -289,8 +339,8 @@ async def test_a_campaign_learns_from_posts_on_its_own_platforms_only(world: Wor
 
 
 async def test_signals_of_other_kinds_and_bad_payloads_teach_nothing(world: World) -> None:
-    assert await lessons(world).learn(ACME, replace(metrics(), kind="trend_spike")) == ()
-    assert await lessons(world).learn(ACME, SIGNAL) == ()
+    await lessons(world).learn(ACME, replace(metrics(), kind="trend_spike"))
+    await lessons(world).learn(ACME, SIGNAL)
     for payload in ("[]", "{", "[" * 100_000):
         with pytest.raises(InvalidField, match="JSON object"):
             await lessons(world).learn(ACME, replace(SIGNAL, payload_json=payload))

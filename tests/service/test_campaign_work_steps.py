@@ -14,7 +14,7 @@ from heddle_campaign.facade.firing import trigger
 from heddle_campaign.facade.lifecycle import update
 from heddle_campaign.rules.budget import MicroUsd
 from heddle_campaign.rules.campaigns import CampaignAgent, PauseReason, Rotation
-from heddle_campaign.rules.cycles import SkipReason
+from heddle_campaign.rules.cycles import Cycle, SkipReason
 from heddle_campaign.rules.failures import FailurePolicy
 from heddle_campaign.rules.queue import Bounds
 from heddle_campaign.rules.rotation import RotationTarget
@@ -92,6 +92,20 @@ async def test_a_runtime_that_is_away_is_asked_again_after_pauses_that_grow(desk
     assert pauses == [1, 1, 1, 2, 4, 8, 10, 10, 10]
     started = await desk.attend(cycle)
     assert started.look_at == desk.campaigns.clock.now() + LEASE // timedelta(microseconds=1)
+
+
+async def test_how_often_a_cycle_was_put_off_is_kept_of_the_last_ones_only(desk: Desk) -> None:
+    first = await desk.begin(max_concurrent_cycles=2)
+    second = await desk.next(overlap=OverlapPolicy.ALLOW_ALL)
+    desk.work = replace(desk.work, most_put_off=1)
+    desk.runs.refusals["start"] = [away() for _ in range(9)]
+
+    async def pause(cycle: Cycle) -> float:
+        return ((await desk.attend(cycle)).look_at - desk.campaigns.clock.now()) / SECOND
+
+    assert [await pause(first) for _ in range(4)] == [1, 1, 1, 2]
+    assert [await pause(second) for _ in range(4)] == [1, 1, 1, 2]
+    assert await pause(first) == 1, "no more than one is kept"
 
 
 async def test_a_runtime_that_asks_for_a_pause_gets_it(desk: Desk) -> None:

@@ -279,3 +279,40 @@ async def test_one_file_is_applied_alone_and_prunes_nothing(folder: Path) -> Non
         refused = await apply(book, folder / "writer.yaml", "--prune")
         assert refused.code == 2
         assert "--prune wants the folder" in refused.err
+
+
+async def test_an_older_server_that_does_not_know_labels_of_a_list_loses_no_agent_to_prune(folder: Path) -> None:
+    book = CampaignBook(older=True)
+    theirs = AgentSpec(description="x", labels={"heddle.dev/managed-by": "elsewhere"})
+    book.agents["theirs"] = Agent(agent_id="theirs", spec=theirs)
+    book.agents["nobodys"] = Agent(agent_id="nobodys", spec=AgentSpec(description="x"))
+    book.agents["general"] = Agent(agent_id="general", built_in=True)
+    async with serving_campaigns(book):
+        await apply(book, folder)
+        (folder / "shoes.yaml").unlink()
+        (folder / "writer.yaml").write_text(AGENT.replace("agent_id: writer", "agent_id: author"))
+        pruned = await apply(book, folder, "--prune", "--yes", "--json")
+        assert pruned.code == 0, pruned.err
+        assert [each["name"] for each in pruned.json["steps"] if each["action"] == "remove"] == ["shoes", "writer"]
+        assert [each.agent_id for each in book.agents.values() if each.archived] == ["writer"]
+
+
+async def test_a_dry_run_makes_nothing_on_an_older_server_and_still_asks_it(folder: Path) -> None:
+    book = CampaignBook(older=True)
+    book.agents["general"] = Agent(agent_id="general", built_in=True)
+    (folder / "general.yaml").write_text(AGENT.replace("agent_id: writer", "agent_id: general"))
+    async with serving_campaigns(book):
+        tried = await apply(book, folder, "--dry-run")
+        assert tried.code == 0, tried.err
+        assert (list(book.agents), book.changes()) == (["general"], [])
+        assert "takes the place of the one that comes with Heddle" in tried.out
+        (folder / "general.yaml").write_text(f"agent_id: general\ninstructions: {'x' * 32_001}\n")
+        (folder / "writer.yaml").write_text(f"agent_id: writer\ninstructions: {'x' * 32_001}\n")
+        refused = await apply(book, folder, "--dry-run")
+        assert refused.code == 3
+        assert refused.err.count(":2: instructions: at most 32000 characters") == 2
+        assert (list(book.agents), book.changes()) == (["general"], [])
+        (folder / "general.yaml").unlink()
+        (folder / "writer.yaml").write_text(AGENT)
+        assert (await apply(book, folder)).code == 0
+        assert book.changes() == ["CreateAgent", "CreateCampaign", "ActivateCampaign"]

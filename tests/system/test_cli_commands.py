@@ -255,6 +255,21 @@ async def test_agents_are_made_changed_and_listed(address: str, tmp_path: Path) 
     assert any(each["model"] == "scripted:hello" and each["is_default"] for each in models)
 
 
+async def test_a_dry_run_asks_the_runtime_about_agents_that_are_still_to_be_made(address: str, tmp_path: Path) -> None:
+    folder = tmp_path / "tried"
+    folder.mkdir()
+    for name in ("untold", "general"):  # the second takes the place of one that comes with Heddle
+        (folder / f"{name}.yaml").write_text(f"agent_id: {name}\ndescription: x\n")
+    tried = await ok("apply", "-f", str(folder), "--dry-run", address=address)
+    assert "tried: 2 to create" in tried.err
+    for name in ("untold", "general"):
+        (folder / f"{name}.yaml").write_text(f"agent_id: {name}\ntemperature: 3\n")
+    refused = await heddle("apply", "-f", str(folder), "--dry-run", address=address)
+    assert refused.code == 3
+    assert refused.err.count(":2: temperature: 0 to 2") == 2
+    assert (await heddle("agents", "show", "untold", address=address)).code == 3
+
+
 async def test_tools_and_their_providers_are_listed(address: str) -> None:
     assert "builtin/write_file" in (await ok("tools", "list", address=address)).out
     assert "built in" in (await ok("tools", "providers", address=address)).out

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heddle_campaign.rules.cycle_keys import CycleOrigin
 from heddle_campaign.rules.due import (
     Decision,
     ScheduleState,
@@ -283,3 +284,25 @@ def test_a_fired_cycle_that_did_not_begin_stays_one_time() -> None:
     counters = Counters(fired=3, missed=1)
     assert counters.given_up() == Counters(fired=2, missed=1, dropped=1)
     assert counters.given_up(Outcome.SKIPPED).scheduled == counters.scheduled
+    assert counters.given_up().taken_up() == counters
+
+
+def test_a_cycle_beside_the_schedule_that_did_not_begin_is_none() -> None:
+    counters = Counters(fired=3, unscheduled=2)
+    for origin in (CycleOrigin.MANUAL, CycleOrigin.SIGNAL, CycleOrigin.BACKFILL):
+        assert counters.given_up(origin=origin) == Counters(fired=3, unscheduled=1)
+        assert counters.given_up(Outcome.SKIPPED, origin).taken_up(origin=origin) == counters
+
+
+def test_a_schedule_without_times_that_is_full_goes_on_when_a_cycle_is_given_up() -> None:
+    subject = schedule(max_cycles=1, end=at("2026-02-01 00:00"))
+    begun = activate(subject, at("2026-01-01 00:30")).state
+    full = replace(begun, counters=Counters(unscheduled=1))
+    again = resume(subject, pause(full, at("2026-01-01 00:40")), at("2026-01-01 00:50"))
+    assert over(subject, again.state)
+    assert not over(subject, replace(again.state, counters=Counters()))
+    assert over(subject, resume(subject, again.state, at("2026-02-01 00:00")).state), "its end is its end"
+
+
+def test_nothing_says_when_a_campaign_without_a_schedule_is_over() -> None:
+    assert not over(None, ScheduleState(at("2026-01-01 00:00"), Counters(unscheduled=9)))

@@ -19,7 +19,7 @@ from heddle_campaign.rules.cycles import CycleFailure, Signal, SkipReason
 from heddle_campaign.rules.records import Outcome
 from heddle_campaign.rules.recurrence import Once
 from heddle_campaign.rules.schedule import OverlapPolicy, Stretch
-from heddle_campaign.rules.signals import ViralPost
+from heddle_campaign.rules.signals import TrendSpike, ViralPost
 from heddle_campaign.rules.states import CampaignState, CycleState, TurnState
 from heddle_campaign.rules.triggers import SignalOutcome, SignalTrigger, TriggerHistory
 from heddle_core.errors import IllegalTransition, InvalidField
@@ -189,6 +189,20 @@ def test_a_signal_starts_a_cycle_of_the_agents_that_answer_it() -> None:
         "post-1",
         cycle.cycle_id,
     )
+
+
+def test_a_trend_fits_by_the_words_of_brief_and_topics_that_say_something() -> None:
+    spikes = SignalTrigger("trend", TrendSpike())
+    campaign = active(
+        agents=(replace(WRITER, signal_kinds=("trend_spike",)),), triggers=(spikes,), brief="How to sell coats for you"
+    )
+    for topic, outcome in (
+        ("What you need for dogs, and how", SignalOutcome.NO_MATCH),
+        ("Rain coats for dogs", SignalOutcome.FIRED),
+    ):
+        trend = json.dumps({"topic": topic, "virality": 90, "growth_percent": 90})
+        answer, _ = answer_signal(standing(campaign), replace(HAPPENED, kind="trend_spike", payload_json=trend))
+        assert answer.outcome is outcome, topic
 
 
 def test_a_signal_waits_behind_the_cycle_at_work_and_a_second_one_is_left_out() -> None:

@@ -1,18 +1,20 @@
 """What a cycle works on, with whom and for how much, why one is left out, and what its turns are told."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from heddle_campaign.facade.planning import LeftOut, Lore, look_back, plan, prepared_turn
+from heddle_campaign.facade.planning import LeftOut, Lore, look_back, plan, prepared_turn, wanted_words
 from heddle_campaign.facade.ports.listing import Past
 from heddle_campaign.rules.budget import Quota
 from heddle_campaign.rules.campaigns import Campaign, CampaignAgent, Goal, Rotation
 from heddle_campaign.rules.cycle_keys import CycleOrigin, turn_request_id
 from heddle_campaign.rules.cycles import Cycle, CycleTurn, Signal, SkipReason
-from heddle_campaign.rules.learned import Citation, PeerMessage, PeerMessageKind
+from heddle_campaign.rules.learned import Citation, Learned, PeerMessage, PeerMessageKind
+from heddle_campaign.rules.memories import with_words
 from heddle_campaign.rules.produced import made_by, together
 from heddle_campaign.rules.prompts import summary
 from heddle_campaign.rules.rotation import RotationTarget
@@ -164,14 +166,18 @@ def test_a_day_of_budgets_begins_at_midnight_of_the_zone() -> None:
 # --- what a turn is told ---------------------------------------------------------------------------------------
 
 
-def prepared(campaign: Campaign, cycle: Cycle, turn: CycleTurn | None = None, **lore: Any) -> tuple[CycleTurn, NewTurn]:
+def prepared(
+    campaign: Campaign, cycle: Cycle, turn: CycleTurn | None = None, memories: Sequence[Learned] = (), **lore: Any
+) -> tuple[CycleTurn, NewTurn]:
     made: list[NewTurn] = []
 
     def prepare(asked: NewTurn) -> bytes:
         made.append(asked)
         return asked.request_id.encode()
 
-    found = prepared_turn(campaign, cycle, turn or cycle.turns[0], Lore(**lore), prepare, NOW)
+    wanted = wanted_words(campaign, cycle)
+    told = Lore(memories, [with_words(each.memory, wanted) for each in memories], **lore)
+    found = prepared_turn(campaign, cycle, turn or cycle.turns[0], told, prepare, NOW)
     assert found is not None
     return found, made[0]
 
@@ -223,6 +229,19 @@ def test_memories_are_given_best_first_with_their_ids_and_where_they_were_learne
     assert given[0] == Note("mem_pinned", "Say please.", "memory", "the campaign")
     assert given[1] == Note("mem_shoes", "Light shoes sell.", "memory", "thread thread_9, 3 to 7")
     assert "about" in turn.memories[1].explanation
+
+
+def test_each_turn_of_a_cycle_is_given_what_its_own_part_is_about() -> None:
+    agents = (replace(WRITER, objective="Write of boots."), replace(ARTIST, objective="Draw umbrellas."))
+    campaign = active(agents=agents)
+    cycle = planned(campaign)
+    known = [memory_of("mem_boots", "Boots sell."), memory_of("mem_umbrellas", "Umbrellas do not.")]
+    about = {
+        turn.role: {use.memory_id: use.explanation for use in prepared(campaign, cycle, turn, known)[0].memories}
+        for turn in cycle.turns
+    }
+    assert about["writer"] == {"mem_boots": "note; recent; about boots", "mem_umbrellas": "note; recent"}
+    assert about["artist"] == {"mem_boots": "note; recent", "mem_umbrellas": "note; recent; about umbrellas"}
 
 
 def test_evidence_goals_the_last_week_and_messages_are_data_beside_the_task() -> None:

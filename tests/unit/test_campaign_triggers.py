@@ -15,7 +15,6 @@ from heddle_campaign.rules.signals import (
     TriggerRule,
     ViralPost,
     match_signal,
-    words_of,
 )
 from heddle_campaign.rules.triggers import (
     Answer,
@@ -26,11 +25,12 @@ from heddle_campaign.rules.triggers import (
     answer,
     opted_in,
 )
+from heddle_campaign.rules.words import terms
 from heddle_core.clock import Micros
 from tests.kit.schedules import DAY, HOUR, at
 
 NOW = at("2026-06-01 12:00")
-WORDS = words_of("Autumn coats for cyclists")
+WORDS = terms("Autumn coats for cyclists, made_well")
 
 
 def _trend(**changes: Any) -> dict[str, Any]:
@@ -47,6 +47,10 @@ def _trend(**changes: Any) -> dict[str, Any]:
         (TrendSpike(keywords=("Boots",)), _trend(topic="shoes", keywords=["boots"]), True, 110.0),
         (TrendSpike(keywords=("rain coat",)), _trend(topic="", keywords=["Rain Coat"]), True, 110.0),
         (TrendSpike(), {"trends": [_trend(), _trend(virality=90), _trend(virality=10)]}, True, 145.0),
+        (TrendSpike(), _trend(topic="Boots for how to get them well", keywords=["for dogs"]), False, 0.0),
+        (TrendSpike(), _trend(topic="rain_coats for all", keywords=["for"]), True, 110.0),
+        (TrendSpike(keywords=("work",)), _trend(topic="Remote work", keywords=[]), True, 110.0),
+        (TrendSpike(keywords=("cold_brew",)), _trend(topic="Cold_Brew", keywords=[]), True, 110.0),
         (TrendSpike(), {"trends": "many"}, False, 0.0),
         (TrendSpike(), {}, False, 0.0),
         (ViralPost(), {"engagement_percent": 8}, True, 8.0),

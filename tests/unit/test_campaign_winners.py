@@ -7,7 +7,7 @@ import pytest
 
 from heddle_campaign.rules.learned import Learned
 from heddle_campaign.rules.memories import FADED, MemoryKind, faded, worth
-from heddle_campaign.rules.winners import posts_in, winner
+from heddle_campaign.rules.winners import pattern_of, posts_in, winner
 from heddle_core.clock import Micros
 from heddle_core.ids import TenantId
 
@@ -20,7 +20,8 @@ def post(engagement: Any, platform: Any = "instagram", format: Any = "reel", hou
 
 
 def won(posts: list[Any], dedupe_key: str = "week-12") -> Learned | None:
-    return winner(ACME, "camp_1", posts_in({"posts": posts}), dedupe_key=dedupe_key, now=NOW)
+    found = pattern_of(posts_in({"posts": posts}))
+    return None if found is None else winner(found, ACME, "camp_1", dedupe_key, NOW)
 
 
 def test_the_traits_that_the_best_quarter_shares_are_told() -> None:
@@ -89,7 +90,7 @@ def test_a_tie_goes_to_the_trait_with_more_engagement() -> None:
     ],
 )
 def test_too_few_or_meaningless_posts_teach_nothing(posts: Any) -> None:
-    assert winner(ACME, "camp_1", posts_in({"posts": posts}), dedupe_key="k", now=NOW) is None
+    assert won(posts) is None
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ from heddle_cli.commands.answer import Given
 from heddle_cli.commands.explain import told_reason
 from heddle_cli.commands.up import greeting
 from heddle_cli.display.screen import Screen
-from heddle_cli.faults import ExitCode, code_of, problem_and_remedy, told_to_people
+from heddle_cli.faults import ExitCode, code_of, problem_and_remedy, told_to_people, told_to_programs
 from heddle_cli.options import DEFAULT_ADDRESS
 from heddle_cli.paging import collect
 from heddle_cli.requests import curl_line
 from heddle_cli.root import COMMANDS, build, load
 from heddle_cli.version import version_of_heddle
-from heddle_core.errors import ServiceUnreachable, invalid
+from heddle_core.errors import CannotServe, ServiceUnreachable, invalid
 from heddle_core.reasons import all_reasons
 from heddle_core.runtime_errors import RunNotFound
 
@@ -87,6 +87,16 @@ def test_an_error_is_told_as_problem_remedy_and_reason() -> None:
     problem, remedy = problem_and_remedy(invalid("turn.content", "must not be empty"))
     assert "not accepted" in problem
     assert remedy == "turn.content: must not be empty"
+
+
+def test_what_keeps_a_server_from_starting_is_told_without_a_reason_that_nobody_could_explain() -> None:
+    error = CannotServe("bus.ca_file", "/ca.pem: No such file or directory", "name another")
+    assert told_to_people(error) == [
+        "error: bus.ca_file cannot be served (/ca.pem: No such file or directory)",
+        "  what to do: name another.",
+    ]
+    assert json.loads(told_to_programs(error))["error"]["remedy"] == "name another."
+    assert code_of(error) is ExitCode.HEDDLE_ERROR
 
 
 def test_unreachable_has_an_exit_code_of_its_own() -> None:

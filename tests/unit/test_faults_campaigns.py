@@ -129,6 +129,14 @@ def test_a_counter_that_is_not_what_the_rows_say_is_seen(name: str) -> None:
     assert "counters_add_up" in seen(replace(told, counters={"c": wrong}))
 
 
+def test_a_backfilled_cycle_that_was_cancelled_while_it_waited_is_not_counted_as_begun() -> None:
+    told = story()
+    cycles = [each if each.origin == SCHEDULE else replace(each, state=CANCELLED, start=0) for each in told.cycles]
+    given_up = replace(told, cycles=cycles, counters={"c": told.counters["c"] | {"unscheduled": 0}})
+    assert "counters_add_up" not in seen(given_up)
+    assert "counters_add_up" in seen(replace(given_up, counters=told.counters))
+
+
 @pytest.mark.parametrize("made", [[], [cycle(2, origin=BACKFILL)] * 2, [cycle(1, origin=BACKFILL)]])
 def test_a_backfill_that_makes_too_few_or_too_many_is_seen(made: list[Cycle]) -> None:
     told = story()

@@ -1,10 +1,14 @@
 """Where a process reaches itself: a folder that nobody else may enter, and that no death leaves behind for long."""
 
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from heddle_core.errors import CannotServe
 from heddle_runtime.wiring.inside import inside_socket
 from tests.kit.cli import environment
 
@@ -75,3 +79,23 @@ def test_nothing_is_removed_that_only_looks_like_it(tmp_path: Path) -> None:
         pass
     assert sorted(tmp_path.rglob("*")) == before
     assert (tmp_path / "heddle-inside-link").readlink() == kept
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_refused_with_what_to_set(tmp_path: Path) -> None:
+    longest = 107 - len("/heddle-inside-12345678/inside")
+    parent = tmp_path / "x"
+    parent = tmp_path / ("x" * (longest - len(str(parent)) + 1))
+    assert len(str(parent)) == longest
+    parent.mkdir()
+    with inside_socket(parent) as address, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address.removeprefix("unix:"))
+    longer = parent.with_name(parent.name + "x")
+    longer.mkdir()
+    with pytest.raises(CannotServe, match=r"108 bytes.*set TMPDIR"), inside_socket(longer):
+        pytest.fail("it was opened")
+    assert not list(longer.iterdir())
+
+
+def test_where_no_folder_can_be_made_it_is_said_what_to_set(tmp_path: Path) -> None:
+    with pytest.raises(CannotServe, match=r"No such file.*set TMPDIR"), inside_socket(tmp_path / "missing"):
+        pytest.fail("it was opened")

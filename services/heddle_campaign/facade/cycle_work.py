@@ -4,6 +4,7 @@ A step reads, asks the runtime, and writes the cycle where it is still as it was
 leaves a cycle that says what to do; whoever takes it next does it again, under the same request ids (SEMANTICS 38).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -20,6 +21,7 @@ from heddle_campaign.facade.planning import (
     look_back,
     plan,
     prepared_turn,
+    wanted_words,
 )
 from heddle_campaign.facade.ports.campaigns import CampaignStore
 from heddle_campaign.facade.ports.memories import MemoryStore
@@ -28,6 +30,8 @@ from heddle_campaign.rules import prompts
 from heddle_campaign.rules.budget import Quota
 from heddle_campaign.rules.campaigns import Campaign
 from heddle_campaign.rules.cycles import Cycle, CycleTurn
+from heddle_campaign.rules.learned import Learned
+from heddle_campaign.rules.memories import Known, with_words
 from heddle_campaign.rules.produced import made_by, together
 from heddle_campaign.rules.states import CycleState, CycleTransition, TurnState, advance_cycle, cycle_end
 from heddle_client.transience import is_passing, pause_after
@@ -40,6 +44,9 @@ from heddle_core.usage import NOTHING
 
 Remember = Callable[[Campaign, Cycle, CycleTurn], Awaitable[None]]
 """Learns from a turn whose run has ended; a repeat learns nothing twice."""
+
+_AT_ONCE = 8
+"""Memories whose words are split at a stretch: about a millisecond, however long they are."""
 
 _log = LogLines(__name__)
 
@@ -55,8 +62,12 @@ class CycleWork:
     remember: Remember
     lease: timedelta
     """How long an open cycle may stay unlooked at; whoever looks after that has it."""
+    most_put_off: int = 1_000
+    """Cycles of which it is kept how often they were put off. Of one that went to another worker nobody would tell."""
     _tries: dict[str, int] = field(default_factory=dict[str, int])
-    """Looks in a row that the runtime or the store refused, by cycle."""
+    """Looks in a row that the runtime or the store refused, by cycle; the one that was refused last comes last."""
+    _preparing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one cycle that is prepared now: many that are due at once would each keep the others waiting."""
 
     async def attend(self, cycle: Cycle) -> Cycle:
         """Do all that can be done for a cycle now; how it stands then.
@@ -125,27 +136,36 @@ class CycleWork:
 
     async def _fix(self, at_work: Following, planned: Cycle) -> Cycle | None:
         """Write down the very requests that will be sent: a repeat of one must not differ by a byte."""
-        campaign, now = at_work.campaign, at_work.now
-        lore = await self._lore(campaign, now)
-        turns: list[CycleTurn] = []
-        for turn in planned.turns:
-            fixed: CycleTurn | None = turn
-            if turn.state is TurnState.PENDING and not turn.prepared and _is_time(turn, now):
-                fixed = prepared_turn(campaign, planned, turn, lore, self.prepare, now)
-            turns.append(fixed or at_work.failed(turn, BUDGET_USED))
+        campaign = at_work.campaign
+        turns = await self._prepared(at_work, planned)
         saved = await self._save(at_work, planned, turns)
         used = {use.memory_id for turn in turns if turn.state is TurnState.PENDING for use in turn.memories}
         if saved is not None and used:
             await self.memories.note_use(campaign.tenant, sorted(used))
         return saved
 
+    async def _prepared(self, at_work: Following, planned: Cycle) -> list[CycleTurn]:
+        """The turns, those with their requests whose time it is. Others get their turn in between."""
+        campaign, now = at_work.campaign, at_work.now
+        lore = await self._lore(campaign, now)
+        turns: list[CycleTurn] = []
+        async with self._preparing:
+            lore = replace(lore, known=await _with_words(lore.memories, wanted_words(campaign, planned)))
+            for turn in planned.turns:
+                fixed: CycleTurn | None = turn
+                if turn.state is TurnState.PENDING and not turn.prepared and _is_time(turn, now):
+                    await asyncio.sleep(0)
+                    fixed = prepared_turn(campaign, planned, turn, lore, self.prepare, now)
+                turns.append(fixed or at_work.failed(turn, BUDGET_USED))
+        return turns
+
     async def _lore(self, campaign: Campaign, now: Micros) -> Lore:
         tenant, campaign_id = campaign.tenant, campaign.campaign_id
         since = Micros(now - MESSAGES_SINCE // timedelta(microseconds=1))
         return Lore(
             await self.memories.known(tenant, campaign_id),
-            await self.memories.messages(tenant, campaign_id, since=since, most=MOST_MESSAGES_READ),
-            await self.store.recent_cycles(tenant, campaign_id, LOOKED_BACK),
+            messages=await self.memories.messages(tenant, campaign_id, since=since, most=MOST_MESSAGES_READ),
+            recent=await self.store.recent_cycles(tenant, campaign_id, LOOKED_BACK),
         )
 
     # --- its turns ------------------------------------------------------------------------------------------
@@ -222,15 +242,26 @@ class CycleWork:
 
     async def _put_off(self, cycle: Cycle, error: HeddleError) -> Cycle:
         """Look again after a pause that grows, since the runtime cannot be asked now."""
-        tries = self._tries.get(cycle.cycle_id, 0)
-        self._tries[cycle.cycle_id] = tries + 1
+        tries = self._tries.pop(cycle.cycle_id, 0)
         _log.info("a cycle waits", cycle=cycle.cycle_id, reason=error.reason, problem=str(error))
         current = await self.store.cycle(cycle.key.tenant, cycle.cycle_id)
         if current is None or current.state is not CycleState.RUNNING or current.owner != cycle.owner:
             return current or cycle
+        self._tries[cycle.cycle_id] = tries + 1
+        if len(self._tries) > self.most_put_off:
+            del self._tries[next(iter(self._tries))]
         pause = pause_after(error, tries, self.lease) // timedelta(microseconds=1)
         later = replace(current, look_at=Micros(await self.store.now() + pause))
         return await self.store.save(current, later) or current
+
+
+async def _with_words(memories: Sequence[Learned], wanted: frozenset[str]) -> Sequence[Known]:
+    """The memories with their words; others get their turn in between."""
+    found: list[Known] = []
+    for place in range(0, len(memories), _AT_ONCE):
+        await asyncio.sleep(0)
+        found += [with_words(each.memory, wanted) for each in memories[place : place + _AT_ONCE]]
+    return found
 
 
 def _is_time(turn: CycleTurn, now: Micros) -> bool:

@@ -7,11 +7,10 @@ from heddle_campaign.facade.ports.decisions import Change, Standing
 from heddle_campaign.facade.scheduling import completed_if_over
 from heddle_campaign.rules.budget import Quota
 from heddle_campaign.rules.campaigns import Campaign, PauseReason
-from heddle_campaign.rules.cycle_keys import CycleOrigin
 from heddle_campaign.rules.cycles import Cycle, CycleFailure
 from heddle_campaign.rules.failures import FailureStep, failure_step, failures_after
 from heddle_campaign.rules.produced import together
-from heddle_campaign.rules.records import Counters, Outcome
+from heddle_campaign.rules.records import Outcome
 from heddle_campaign.rules.states import CampaignState, CycleState
 from heddle_core.usage import NOTHING, MicroUsd, Usage
 
@@ -74,13 +73,6 @@ def spent_since(usage: Usage, before: Usage) -> Usage:
     )
 
 
-def given_up(counters: Counters, cycle: Cycle, outcome: Outcome) -> Counters:
-    """The counters once a cycle that had been counted as begun did not begin after all."""
-    if cycle.key.origin is CycleOrigin.SCHEDULE:
-        return counters.given_up(outcome)
-    return replace(counters, unscheduled=counters.unscheduled - 1)
-
-
 def _has_no_agent(failure: CycleFailure) -> bool:
     return not failure.of_run and failure.reason in AGENT_GONE
 
@@ -88,7 +80,7 @@ def _has_no_agent(failure: CycleFailure) -> bool:
 def _reckoned(campaign: Campaign, cycle: Cycle, gain: Yield) -> Campaign:
     state = campaign.schedule_state
     if cycle.state is CycleState.SKIPPED:
-        counters = given_up(state.counters, cycle, Outcome.SKIPPED)
+        counters = state.counters.given_up(Outcome.SKIPPED, cycle.key.origin)
         return replace(campaign, schedule_state=replace(state, counters=counters))
     in_row = campaign.failures_in_row
     if cycle.state in (CycleState.COMPLETED, CycleState.FAILED):

@@ -16,9 +16,10 @@ from heddle_campaign.rules.due import over
 from heddle_campaign.rules.overlap import Admission, Load, admit
 from heddle_campaign.rules.rotation import MOST_AGENTS
 from heddle_campaign.rules.schedule import OverlapPolicy, Stretch
-from heddle_campaign.rules.signals import Payload, words_of
+from heddle_campaign.rules.signals import Payload
 from heddle_campaign.rules.states import CampaignState
 from heddle_campaign.rules.triggers import Answer, OptedIn, SignalOutcome, answer
+from heddle_campaign.rules.words import terms
 from heddle_core.clock import Micros
 from heddle_core.errors import IllegalTransition, invalid
 
@@ -99,7 +100,7 @@ def answer_signal(standing: Standing, signal: Signal) -> tuple[Answer, Change]:
         signal.kind,
         _payload(signal),
         signal.dedupe_key,
-        words_of(settings.brief, *(each.topic or each.key for each in settings.rotation.targets)),
+        terms(settings.brief, *(each.topic or each.key for each in settings.rotation.targets)),
         standing.now,
     )
     if found.outcome is not SignalOutcome.FIRED:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from heddle_campaign.facade.ports.campaigns import CampaignStore
 from heddle_campaign.facade.ports.memories import MemoryStore
 from heddle_campaign.facade.ports.runs import RunsOf
+from heddle_campaign.facade.side_by_side import side_by_side
 from heddle_campaign.rules.learned import Learned
 from heddle_campaign.rules.memories import faded
 from heddle_core.background import in_background
@@ -134,7 +135,7 @@ class Forgetting:
         while page := await self._memories.every(place, _PAGE):
             place = _place(page[-1])
             gone = await self._fade(state, page)
-            left = [each for each in page if each.memory.memory_id not in gone and _place(each) > asking_from]
+            left = [each for each in page if _place(each) not in gone and _place(each) > asking_from]
             for batch in _batches(left) if may_ask else ():
                 if not (may_ask := await self._ask_for(state, [_cited(each) for each in batch if each.citation])):
                     break
@@ -171,16 +172,13 @@ class Forgetting:
             except TimeoutError:
                 pass
 
-    async def _fade(self, state: _Round, page: Sequence[Learned]) -> set[str]:
+    async def _fade(self, state: _Round, page: Sequence[Learned]) -> set[Place]:
+        """Erase what has faded; the places of what is gone."""
         now = await self._store.now()
-        by_tenant: dict[str, list[str]] = {}
-        for each in page:
-            if faded((each.memory,), now):
-                by_tenant.setdefault(each.tenant, []).append(each.memory.memory_id)
-        for tenant, memory_ids in by_tenant.items():
-            await self._memories.fade(tenant, memory_ids)
-            state.faded += len(memory_ids)
-        return {memory_id for memory_ids in by_tenant.values() for memory_id in memory_ids}
+        old = [each for each in page if faded((each.memory,), now)]
+        gone = await self._memories.fade(old) if old else ()
+        state.faded += len(gone)
+        return {_place(each) for each in gone}
 
     async def _ask_for(self, state: _Round, threads: Sequence[_Thread]) -> bool:
         """Whether these few were asked for; else the next round begins with them."""
@@ -189,13 +187,8 @@ class Forgetting:
             return False
         state.asked |= unasked.keys()
         try:
-            async with asyncio.TaskGroup() as group:
-                for each in unasked.values():
-                    group.create_task(self._ask(state, each))
-        except ExceptionGroup as failed:
-            problem = failed.exceptions[0]
-            if not isinstance(problem, HeddleError):
-                raise
+            await side_by_side((self._ask(state, each) for each in unasked.values()), _SIDE_BY_SIDE)
+        except HeddleError as problem:
             _log.warning("the runtime cannot be asked for threads", reason=problem.reason, problem=str(problem))
             return False
         return True

@@ -16,7 +16,7 @@ from heddle_campaign.rules.cycle_keys import CycleOrigin, turn_request_id, turn_
 from heddle_campaign.rules.cycles import Cycle, CycleTurn, MemoryUse, SkipReason
 from heddle_campaign.rules.extraction import cut, turn_type
 from heddle_campaign.rules.learned import Learned, PeerMessage
-from heddle_campaign.rules.memories import Wanted, rank
+from heddle_campaign.rules.memories import Known, Wanted, rank
 from heddle_campaign.rules.rotation import (
     MOST_AGENTS,
     Candidate,
@@ -41,9 +41,11 @@ MOST_MESSAGES_READ = 100
 
 @dataclass(frozen=True, slots=True)
 class Lore:
-    """What a campaign knows when a turn is prepared."""
+    """What a campaign knows when turns are prepared."""
 
     memories: Sequence[Learned] = ()
+    known: Sequence[Known] = ()
+    """The same memories, with those of their words that are among the `wanted_words` of the cycle."""
     messages: Sequence[PeerMessage] = ()
     """Newest first."""
     recent: Sequence[Cycle] = ()
@@ -101,6 +103,11 @@ def plan(campaign: Campaign, cycle: Cycle, past: Past) -> Cycle | LeftOut:
     return replace(planned, topic=target.topic or target.key, rotation_key=target.key, platform=target.platform)
 
 
+def wanted_words(campaign: Campaign, cycle: Cycle) -> frozenset[str]:
+    """The words of what the turns of a cycle are about, all together."""
+    return terms(campaign.settings.brief, cycle.topic, *(turn.objective for turn in cycle.turns))
+
+
 def prepared_turn(
     campaign: Campaign, cycle: Cycle, turn: CycleTurn, lore: Lore, prepare: Prepare, now: Micros
 ) -> CycleTurn | None:
@@ -111,7 +118,7 @@ def prepared_turn(
     words = terms(turn.objective, cycle.topic, campaign.settings.brief)
     wanted = Wanted(cycle.platform, turn_type(cycle, turn), words)
     by_id = {each.memory.memory_id: each for each in lore.memories}
-    ranked = rank((each.memory for each in lore.memories), wanted, now)
+    ranked = rank(lore.known, wanted, now)
     thread_id = turn_thread_id(cycle.cycle_id, turn.role, turn.attempt)
     asked = NewTurn(
         thread_id=thread_id,

@@ -53,8 +53,7 @@ def completed_if_over(standing: Standing, change: Change) -> Change:
     campaign = change.campaign
     waits = any(each.state is CycleState.DUE for each in change.cycles)
     is_open = standing.load.running + standing.load.waiting > 0
-    schedule = campaign.settings.schedule
-    is_over = schedule is not None and over(schedule, campaign.schedule_state)
+    is_over = over(campaign.settings.schedule, campaign.schedule_state)
     if campaign.state is not CampaignState.ACTIVE or not is_over or is_open or waits:
         return change
     state = advance_campaign(campaign.state, CampaignTransition.COMPLETE)

@@ -1,8 +1,10 @@
 """What must hold of a message before it becomes a value: what the value could not tell any more."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 from google.type.money_pb2 import Money
 
@@ -33,7 +35,9 @@ def wish_of(message: campaign_pb2.Campaign, fields: Sequence[str] = SETTINGS) ->
         if name not in fields:
             meant.ClearField(name)
     faults = tuple(_of_campaign(meant))
-    return Wish(settings_value(_without_faults(meant) if faults else meant), fields, faults)
+    for each in faults:
+        each.mend()
+    return Wish(settings_value(meant), fields, tuple(each.violation for each in faults))
 
 
 def fields_set(message: campaign_pb2.Campaign) -> tuple[str, ...]:
@@ -54,61 +58,59 @@ def stretch_of(message: schedule_pb2.TimeRange) -> Stretch:
     return stretch_value(message)
 
 
-def _of_campaign(message: campaign_pb2.Campaign) -> Iterator[Violation]:
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What is wrong with a message."""
+
+    violation: Violation
+    mend: Callable[[], object]
+    """Puts something harmless in its place, of which nothing is wrong; no place in a list moves."""
+
+
+def _of_campaign(message: campaign_pb2.Campaign) -> Iterator[_Fault]:
     for place, agent in enumerate(message.agents):
         if agent.HasField("daily_budget"):
-            yield from _of_money(agent.daily_budget, f"campaign.agents[{place}].daily_budget")
+            clear = partial(agent.ClearField, "daily_budget")
+            yield from _of_money(agent.daily_budget, f"campaign.agents[{place}].daily_budget", clear)
     if message.HasField("schedule"):
         yield from _of_schedule(message.schedule, "campaign.schedule")
     for place, trigger in enumerate(message.triggers):
         if trigger.WhichOneof("condition") is None:
             kinds = "set one of trend_spike, viral_post, performance_dip and custom"
-            yield Violation(f"campaign.triggers[{place}].condition", kinds)
+            yield _Fault(Violation(f"campaign.triggers[{place}].condition", kinds), trigger.viral_post.SetInParent)
     if message.HasField("budget"):
-        yield from _of_money(message.budget, "campaign.budget")
+        yield from _of_money(message.budget, "campaign.budget", partial(message.ClearField, "budget"))
 
 
-def _of_schedule(message: schedule_pb2.Schedule, path: str) -> Iterator[Violation]:
+def _of_schedule(message: schedule_pb2.Schedule, path: str) -> Iterator[_Fault]:
     for place, text in enumerate(message.excluded_dates):
         if not _is_date(text):
-            yield Violation(f"{path}.excluded_dates[{place}]", "a day as `2026-12-25`")
+            mend = partial(message.excluded_dates.__setitem__, place, _SOME_DATE)
+            yield _Fault(Violation(f"{path}.excluded_dates[{place}]", "a day as `2026-12-25`"), mend)
     for place, stretch in enumerate(message.excluded_ranges):
         yield from _of_range(stretch, f"{path}.excluded_ranges[{place}]")
 
 
-def _of_range(message: schedule_pb2.TimeRange, path: str) -> Iterator[Violation]:
+def _of_range(message: schedule_pb2.TimeRange, path: str) -> Iterator[_Fault]:
+    mend = partial(_place_some_range, message)
     for name in ("start_time", "end_time"):
         if not EARLIEST <= micros_of(getattr(message, name)) <= LATEST:
-            yield Violation(f"{path}.{name}", "must lie between the years 1970 and 2200")
+            yield _Fault(Violation(f"{path}.{name}", "must lie between the years 1970 and 2200"), mend)
     if micros_of(message.end_time) <= micros_of(message.start_time):
-        yield Violation(f"{path}.end_time", f"must be after {path}.start_time")
+        yield _Fault(Violation(f"{path}.end_time", f"must be after {path}.start_time"), mend)
 
 
-def _of_money(amount: Money, path: str) -> Iterator[Violation]:
+def _of_money(amount: Money, path: str, clear: Callable[[], object]) -> Iterator[_Fault]:
     if amount.currency_code not in ("", "USD"):
-        yield Violation(f"{path}.currency_code", "USD: budgets are counted in US dollars")
+        yield _Fault(Violation(f"{path}.currency_code", "USD: budgets are counted in US dollars"), clear)
     if not 0 <= amount.units <= _MOST_DOLLARS or amount.nanos < 0:
-        yield Violation(f"{path}.units", f"0 to {_MOST_DOLLARS:,}; leave the budget out for no bound")
+        remedy = f"0 to {_MOST_DOLLARS:,}; leave the budget out for no bound"
+        yield _Fault(Violation(f"{path}.units", remedy), clear)
 
 
-def _without_faults(message: campaign_pb2.Campaign) -> campaign_pb2.Campaign:
-    """The same with something harmless where `_of_campaign` finds a fault; no place in a list moves."""
-    for agent in message.agents:
-        if any(_of_money(agent.daily_budget, "")):
-            agent.ClearField("daily_budget")
-    if any(_of_money(message.budget, "")):
-        message.ClearField("budget")
-    for trigger in message.triggers:
-        if trigger.WhichOneof("condition") is None:
-            trigger.viral_post.SetInParent()
-    dates = [each if _is_date(each) else _SOME_DATE for each in message.schedule.excluded_dates]
-    if dates:
-        message.schedule.excluded_dates[:] = dates
-    for stretch in message.schedule.excluded_ranges:
-        if any(_of_range(stretch, "")):
-            stretch.start_time.FromJsonString(f"{_SOME_DATE}T00:00:00Z")
-            stretch.end_time.FromJsonString(f"{_SOME_DATE}T01:00:00Z")
-    return message
+def _place_some_range(message: schedule_pb2.TimeRange) -> None:
+    message.start_time.FromJsonString(f"{_SOME_DATE}T00:00:00Z")
+    message.end_time.FromJsonString(f"{_SOME_DATE}T01:00:00Z")
 
 
 def _is_date(text: str) -> bool:
@@ -119,7 +121,7 @@ def _is_date(text: str) -> bool:
     return _DATE.fullmatch(text) is not None
 
 
-def _refuse(violations: Iterator[Violation]) -> None:
-    found = tuple(violations)
+def _refuse(faults: Iterator[_Fault]) -> None:
+    found = tuple(each.violation for each in faults)
     if found:
         raise InvalidField(found)

@@ -178,8 +178,13 @@ def limit_reached(schedule: Schedule, counters: Counters) -> bool:
     return 0 < schedule.max_cycles <= begun
 
 
-def over(schedule: Schedule, state: ScheduleState) -> bool:
-    """Whether nothing will ever be due again; of a schedule that names no times, whether it takes no cycle any more."""
+def over(schedule: Schedule | None, state: ScheduleState) -> bool:
+    """Whether nothing will ever be due again; of a schedule that names no times, whether it takes no cycle any more.
+
+    A campaign without a schedule goes on until somebody ends it.
+    """
+    if schedule is None:
+        return False
     return state.ended or (not schedule.recurrences and limit_reached(schedule, state.counters))
 
 
@@ -205,11 +210,12 @@ def _pass(
 
 
 def _next(schedule: Schedule, state: ScheduleState, records: list[Record]) -> Decision:
-    if limit_reached(schedule, state.counters):
-        return Decision(replace(state, ended=True), tuple(records))
     if not schedule.recurrences:
+        # One that is full has not ended: a cycle of it may yet be given up before it begins.
         ended = schedule.end is not None and schedule.end <= state.cursor
         return Decision(replace(state, ended=ended), tuple(records), None if ended else schedule.end)
+    if limit_reached(schedule, state.counters):
+        return Decision(replace(state, ended=True), tuple(records))
     at = first_from(schedule, state.cursor)
     if at is None:
         return Decision(replace(state, ended=True), tuple(records))

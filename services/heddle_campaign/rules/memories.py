@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
+from itertools import chain, islice
 from math import exp2
+from typing import NamedTuple
 
 from heddle_campaign.rules.words import terms
 from heddle_core.clock import Micros
@@ -17,8 +19,11 @@ HALF_LIFE = timedelta(days=30)
 FADED = 0.05
 """Below this worth a memory may be forgotten of itself."""
 
+_HALF_LIFE = HALF_LIFE / timedelta(microseconds=1)
 _FEWEST_COMPARED = 4
 """Memories from which on it is looked which words most of them share."""
+_MUCH, _WELL = 0.75, 0.5
+"""From which on a part of a score is worth a word; performance, and the others."""
 _PLATFORM, _SAME_KIND, _IMPORTANCE, _CONFIDENCE, _RECENCY, _PERFORMANCE, _TERMS = 8.0, 7.0, 3.0, 4.0, 3.0, 5.0, 3.0
 
 
@@ -58,6 +63,15 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """A memory with its words: splitting them takes longer than all else, and is done once for all turns of a cycle."""
+
+    memory: Memory
+    words: frozenset[str]
+    """Those of its text and tags that a turn of the cycle is about, too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What a turn is about."""
 
@@ -81,19 +95,28 @@ class Ranked:
         return "; ".join(self.reasons)
 
 
-def rank(memories: Iterable[Memory], wanted: Wanted, now: Micros, most: int = MOST) -> tuple[Ranked, ...]:
+def with_words(memory: Memory, wanted: frozenset[str]) -> Known:
+    """The memory, and which of the words that any turn wants are in it."""
+    return Known(memory, terms(memory.text, *memory.tags) & wanted)
+
+
+def rank(memories: Iterable[Known], wanted: Wanted, now: Micros, most: int = MOST) -> tuple[Ranked, ...]:
     """The memories to give, best first: pinned ones before all others, then by score; ties by age, then id.
 
     What is about another platform than the turn's is left out, unless it is pinned. Of those that say the same, only
     the best is given. Words that stand in most memories find none.
     """
-    all_known = tuple(memories)
-    wanted = replace(wanted, words=wanted.words - _common(all_known))
-    fitting = [each for each in all_known if each.pinned or _fits(each, wanted)]
-    ranked = [_ranked(each, wanted, now) for each in fitting]
-    ranked.sort(key=lambda each: (not each.memory.pinned, -each.score, -each.memory.learned, each.memory.memory_id))
-    said = {each.memory.text.casefold(): each for each in reversed(ranked)}
-    return tuple(each for each in ranked if said[each.memory.text.casefold()] is each)[:most]
+    known = tuple(memories)
+    found = [each.words & wanted.words for each in known]
+    common = _common(found)
+    scored = [
+        _Scored(each.memory, words - common, _score(each.memory, words - common, wanted, now))
+        for each, words in zip(known, found, strict=True)
+        if each.memory.pinned or _fits(each.memory, wanted)
+    ]
+    scored.sort(key=lambda each: (not each.memory.pinned, -each.score, -each.memory.learned, each.memory.memory_id))
+    best = islice(_said_once(scored), most)
+    return tuple(Ranked(memory, score, tuple(_reasons(memory, about, wanted, now))) for memory, about, score in best)
 
 
 def worth(memory: Memory, now: Micros) -> float:
@@ -109,47 +132,75 @@ def faded(memories: Sequence[Memory], now: Micros) -> tuple[Memory, ...]:
     return tuple(each for each in memories if not each.pinned and worth(each, now) < FADED)
 
 
-def _common(memories: Sequence[Memory]) -> frozenset[str]:
+class _Scored(NamedTuple):
+    memory: Memory
+    about: frozenset[str]
+    """The words that it was found by."""
+    score: float
+
+
+def _common(found: Sequence[frozenset[str]]) -> frozenset[str]:
     """Words that stand in more than half of what a campaign knows: they tell none of its memories from the others."""
-    if len(memories) < _FEWEST_COMPARED:
+    if len(found) < _FEWEST_COMPARED:
         return frozenset()
-    count = Counter(word for each in memories for word in _words(each))
-    return frozenset(word for word, memories_with in count.items() if memories_with * 2 > len(memories))
-
-
-def _words(memory: Memory) -> frozenset[str]:
-    return terms(memory.text, *memory.tags)
+    count = Counter(chain.from_iterable(found))
+    return frozenset(word for word, memories_with in count.items() if memories_with * 2 > len(found))
 
 
 def _fits(memory: Memory, wanted: Wanted) -> bool:
     return not memory.platform or not wanted.platform or memory.platform == wanted.platform
 
 
-def _ranked(memory: Memory, wanted: Wanted, now: Micros) -> Ranked:
-    parts = list(_parts(memory, wanted, now))
-    reasons = tuple(reason for _, reason in parts if reason)
-    pinned = ("pinned",) if memory.pinned else ()
-    return Ranked(memory, round(sum(points for points, _ in parts), 6), pinned + reasons)
+def _score(memory: Memory, about: frozenset[str], wanted: Wanted, now: Micros) -> float:
+    points = (
+        _PLATFORM * _same(memory.platform, wanted.platform)
+        + _SAME_KIND * _same(memory.content_type, wanted.content_type)
+        + _KIND_WORTH[memory.kind]
+        + _IMPORTANCE * memory.importance
+        + _CONFIDENCE * memory.confidence
+        + _RECENCY * _freshness(memory, now)
+        + _PERFORMANCE * memory.performance
+        + _TERMS * min(1.0, len(about) / 3)
+    )
+    return round(points, 6)
 
 
-def _parts(memory: Memory, wanted: Wanted, now: Micros) -> Iterator[tuple[float, str]]:
-    """The points of each part, and its reason where it is worth a word."""
-    if memory.platform and memory.platform == wanted.platform:
-        yield _PLATFORM, "same platform"
-    if memory.content_type and memory.content_type == wanted.content_type:
-        yield _SAME_KIND, "same type"
-    yield _KIND_WORTH[memory.kind], memory.kind.name.lower()
-    yield _IMPORTANCE * memory.importance, "important" if memory.importance >= 0.75 else ""
-    yield _CONFIDENCE * memory.confidence, "sure" if memory.confidence >= 0.75 else ""
-    freshness = _freshness(memory, now)
-    yield _RECENCY * freshness, "recent" if freshness >= 0.75 else ""
-    yield _PERFORMANCE * memory.performance, "performed well" if memory.performance >= 0.5 else ""
-    shared = sorted(_words(memory) & wanted.words)
-    if shared:
-        yield _TERMS * min(1.0, len(shared) / 3), f"about {', '.join(shared[:3])}"
+def _said_once(scored: Iterable[_Scored]) -> Iterator[_Scored]:
+    """Of those that say the same, the first."""
+    said: set[str] = set()
+    for each in scored:
+        text = each.memory.text.casefold()
+        if text not in said:
+            said.add(text)
+            yield each
+
+
+def _reasons(memory: Memory, about: frozenset[str], wanted: Wanted, now: Micros) -> Iterator[str]:
+    """The parts of a score that are worth a word."""
+    if memory.pinned:
+        yield "pinned"
+    if _same(memory.platform, wanted.platform):
+        yield "same platform"
+    if _same(memory.content_type, wanted.content_type):
+        yield "same type"
+    yield memory.kind.name.lower()
+    if memory.importance >= _MUCH:
+        yield "important"
+    if memory.confidence >= _MUCH:
+        yield "sure"
+    if _freshness(memory, now) >= _MUCH:
+        yield "recent"
+    if memory.performance >= _WELL:
+        yield "performed well"
+    if about:
+        yield f"about {', '.join(sorted(about)[:3])}"
+
+
+def _same(said: str, wanted: str) -> bool:
+    return said != "" and said == wanted
 
 
 def _freshness(memory: Memory, now: Micros) -> float:
     since = max(memory.learned, memory.last_used if memory.last_used is not None else memory.learned)
-    age = max(0, now - since) / (HALF_LIFE / timedelta(microseconds=1))
+    age = max(0, now - since) / _HALF_LIFE
     return exp2(-age / (1 + 3 * memory.importance))

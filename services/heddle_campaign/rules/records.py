@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from heddle_campaign.rules.cycle_keys import CycleKey
+from heddle_campaign.rules.cycle_keys import CycleKey, CycleOrigin
 from heddle_campaign.rules.overlap import Admission
 from heddle_core.clock import Micros
 
@@ -39,12 +39,22 @@ class Counters:
         """The counters with some more of one outcome."""
         return replace(self, **{outcome.value: getattr(self, outcome.value) + times})
 
-    def given_up(self, outcome: Outcome = Outcome.DROPPED) -> "Counters":
-        """The counters after a fired cycle did not begin after all: cancelled while it waited, or left out by a guard.
+    def given_up(self, outcome: Outcome = Outcome.DROPPED, origin: CycleOrigin = CycleOrigin.SCHEDULE) -> "Counters":
+        """The counters after a cycle did not begin after all: cancelled while it waited, or left out by a guard.
 
-        The time stays one time: what it gains as `outcome` it loses as fired.
+        A scheduled time stays one time: what it gains as `outcome` it loses as fired. A cycle beside the schedule is
+        none.
         """
-        return self.plus(Outcome.FIRED, -1).plus(outcome)
+        return self._taken_up(-1, outcome, origin)
+
+    def taken_up(self, outcome: Outcome = Outcome.DROPPED, origin: CycleOrigin = CycleOrigin.SCHEDULE) -> "Counters":
+        """The counters once a cycle that was given up is to begin after all."""
+        return self._taken_up(1, outcome, origin)
+
+    def _taken_up(self, cycles: int, outcome: Outcome, origin: CycleOrigin) -> "Counters":
+        if origin is not CycleOrigin.SCHEDULE:
+            return replace(self, unscheduled=self.unscheduled + cycles)
+        return self.plus(Outcome.FIRED, cycles).plus(outcome, -cycles)
 
 
 NONE = Counters()

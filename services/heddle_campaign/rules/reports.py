@@ -22,6 +22,12 @@ MOST_A_DAY = 32
 MOST_KEYS = 256
 """Dedupe keys that are known again; a report behind so many others counts anew."""
 
+Place = tuple[str, str]
+"""Platform and target; empty where none was told."""
+Tally = tuple[int, float]
+"""A number of posts, and the engagement of all of them together, in percent."""
+
+_NONE: Tally = (0, 0.0)
 _LARGEST = 1e15
 _DAY = 86_400_000_000
 
@@ -56,25 +62,33 @@ def known(reports: Reports, dedupe_key: str) -> bool:
     return _short(dedupe_key) in reports.keys
 
 
-def counted(
-    reports: Reports, posts: Iterable[tuple[str, str, float]], *, dedupe_key: str, at: Micros, now: Micros
-) -> Reports:
-    """The reports with one more, whose posts are given as platform, target and engagement in percent.
+def summed(posts: Iterable[tuple[str, str, float]]) -> Mapping[Place, Tally]:
+    """Posts, given as platform, target and engagement in percent, by platform and target."""
+    found: dict[Place, Tally] = {}
+    for platform, target, engagement in posts:
+        number, together = found.get((platform, target), _NONE)
+        found[platform, target] = number + 1, together + engagement
+    return found
+
+
+def counted(reports: Reports, posts: Mapping[Place, Tally], *, dedupe_key: str, at: Micros, now: Micros) -> Reports:
+    """The reports with one more.
 
     What is older than `KEPT_DAYS` is let go; a report from the future counts for today.
     """
-    day, today = _day_of(min(at, now)), _day_of(now)
-    kept = {
-        (each.day, each.platform, each.target): each for each in reports.posted if each.day >= today - KEPT_DAYS * _DAY
-    }
-    for platform, target, engagement in posts if day >= today - KEPT_DAYS * _DAY else ():
+    day, first = _day_of(min(at, now)), _day_of(now) - KEPT_DAYS * _DAY
+    kept = {(each.day, each.platform, each.target): (each.posts, each.engagement) for each in reports.posted}
+    kept = {place: tally for place, tally in kept.items() if place[0] >= first}
+    room = MOST_A_DAY - sum(place[0] == day for place in kept)
+    for (platform, target), (number, engagement) in posts.items() if day >= first else ():
         place = day, platform, target
-        if place not in kept and sum(each.day == day for each in kept.values()) >= MOST_A_DAY:
-            place = day, "", ""
-        before = kept.get(place, Posted(*place, 0, 0.0))
-        kept[place] = replace(before, posts=before.posts + 1, engagement=before.engagement + engagement)
-    keys = (*reports.keys, _short(dedupe_key))[-MOST_KEYS:]
-    return replace(reports, posted=tuple(kept[each] for each in sorted(kept)), keys=keys)
+        if place not in kept:
+            place = place if room > 0 else (day, "", "")
+            room -= 1
+        before, together = kept.get(place, _NONE)
+        kept[place] = before + number, together + engagement
+    posted = tuple(Posted(*place, *kept[place]) for place in sorted(kept))
+    return replace(reports, posted=posted, keys=(*reports.keys, _short(dedupe_key))[-MOST_KEYS:])
 
 
 def measures_in(payload: Payload, engagements: Sequence[float]) -> Mapping[str, float]:

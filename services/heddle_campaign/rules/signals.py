@@ -3,7 +3,6 @@
 A payload is JSON from outside: a field that is missing or of another type counts as absent, and then nothing fires.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,13 +10,12 @@ from math import isfinite
 from typing import assert_never
 
 from heddle_campaign.rules.conditions import Value, read
+from heddle_campaign.rules.words import words_in
 
 Payload = Mapping[str, Value]
 
 OVERLAP_SCORE = 15.0
 """What each overlapping keyword adds to a trend's score."""
-SHORTEST_KEYWORD = 3
-"""Characters; shorter words of a brief say nothing of a topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ def kind_of(rule: TriggerRule) -> str:
 
 
 def match_signal(rule: TriggerRule, payload: Payload, words: frozenset[str] = frozenset()) -> Match:
-    """Whether a rule fires on a payload; `words` are those of the campaign's brief and topics, from `words_of`.
+    """Whether a rule fires on a payload; `words` are those of the campaign's brief and topics, from `words.terms`.
 
     Raises:
         BadCondition: a custom rule's condition cannot be understood; it is refused when the campaign is set.
@@ -103,12 +101,6 @@ def match_signal(rule: TriggerRule, payload: Payload, words: frozenset[str] = fr
             return Match(judgement.holds, float(judgement.holds), reason)
         case _:
             assert_never(rule)
-
-
-def words_of(*texts: str) -> frozenset[str]:
-    """The words of some texts that can overlap with keywords: in lower case, without the shortest."""
-    found = (each for text in texts for each in re.findall(r"\w+", text.casefold()))
-    return frozenset(each for each in found if len(each) >= SHORTEST_KEYWORD)
 
 
 def _trend_spike(rule: TrendSpike, payload: Payload, words: frozenset[str]) -> Match:
@@ -152,11 +144,11 @@ def _trends(payload: Payload) -> Iterator[Payload]:
 
 
 def _keywords(trend: Payload) -> frozenset[str]:
+    """What a trend is about, as it is said and word by word: who names a word that says little means it."""
     listed = trend.get("keywords")
-    texts = listed if isinstance(listed, Sequence) and not isinstance(listed, str) else ()
-    whole = frozenset(each.casefold().strip() for each in texts if isinstance(each, str))
-    topic = trend.get("topic")
-    return whole | words_of(*whole, topic if isinstance(topic, str) else "")
+    texts = (*(listed if isinstance(listed, Sequence) and not isinstance(listed, str) else ()), trend.get("topic"))
+    whole = frozenset(each.casefold().strip() for each in texts if isinstance(each, str) and each.strip())
+    return whole | words_in(*whole)
 
 
 def _number(payload: Payload, name: str) -> float | None:

@@ -59,6 +59,20 @@ class Dominant:
     """Part of the best posts that have it, 0.5 to 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What the best posts of a report have in common."""
+
+    shared: tuple[Dominant, ...]
+    text: str
+    """For people and agents."""
+    importance: float
+    confidence: float
+    performance: float
+    measures_json: str
+    """What it was reckoned from, as a JSON object."""
+
+
 def posts_in(payload: Payload) -> tuple[Post, ...]:
     """The posts of a `post_metrics` payload that can be compared."""
     listed = payload.get("posts")
@@ -66,15 +80,12 @@ def posts_in(payload: Payload) -> tuple[Post, ...]:
     return tuple(post for each in posts if isinstance(each, Mapping) and (post := _post(each)) is not None)
 
 
-def winner(
-    tenant: TenantId, campaign_id: str, posts: Sequence[Post], *, dedupe_key: str, now: Micros
-) -> Learned | None:
-    """What the best quarter has in common, once a dedupe key; None where there is too little or nothing in common.
+def pattern_of(posts: Sequence[Post]) -> Pattern | None:
+    """What the best quarter has in common; None where there is too little or nothing in common.
 
     importance = 0.5 + half of the mean share of the traits that are told: the clearer, the more it matters.
     confidence = posts / (posts + 10). performance = 1 - mean / mean of the best: 0 where they did as all did, 0.5 where
-    they did twice as well. It is about a platform only if that dominates; and about no content type, since it is the
-    memory that tells which to choose.
+    they did twice as well.
     """
     if len(posts) < FEWEST_POSTS:
         return None
@@ -83,17 +94,6 @@ def winner(
     mean, best_mean = _mean(posts), _mean(best)
     if not shared or best_mean <= 0:
         return None
-    memory = Memory(
-        memory_id("winner", tenant, campaign_id, dedupe_key),
-        MemoryKind.WINNER,
-        cut(_told(shared, len(best), len(posts), best_mean, mean)),
-        now,
-        platform=next((each.value for each in shared if each.trait == "platform"), ""),
-        tags=tuple(each.value for each in shared),
-        importance=round(0.5 + 0.5 * sum(each.share for each in shared) / len(shared), 4),
-        confidence=round(len(posts) / (len(posts) + SURE_AT), 4),
-        performance=round(min(1.0, max(0.0, 1 - mean / best_mean)), 4),
-    )
     measures = {
         "posts": len(posts),
         "best_posts": len(best),
@@ -101,7 +101,34 @@ def winner(
         "best_engagement_percent": round(best_mean, 4),
         **{each.trait: {"value": each.value, "share": round(each.share, 4)} for each in shared},
     }
-    return Learned(tenant, campaign_id, memory, performance_json=json.dumps(measures, ensure_ascii=False))
+    return Pattern(
+        shared,
+        cut(_told(shared, len(best), len(posts), best_mean, mean)),
+        importance=round(0.5 + 0.5 * sum(each.share for each in shared) / len(shared), 4),
+        confidence=round(len(posts) / (len(posts) + SURE_AT), 4),
+        performance=round(min(1.0, max(0.0, 1 - mean / best_mean)), 4),
+        measures_json=json.dumps(measures, ensure_ascii=False),
+    )
+
+
+def winner(pattern: Pattern, tenant: TenantId, campaign_id: str, dedupe_key: str, now: Micros) -> Learned:
+    """The pattern as a campaign learns it, once a dedupe key.
+
+    It is about a platform only if that dominates; and about no content type, since it is the memory that tells which to
+    choose.
+    """
+    memory = Memory(
+        memory_id("winner", tenant, campaign_id, dedupe_key),
+        MemoryKind.WINNER,
+        pattern.text,
+        now,
+        platform=next((each.value for each in pattern.shared if each.trait == "platform"), ""),
+        tags=tuple(each.value for each in pattern.shared),
+        importance=pattern.importance,
+        confidence=pattern.confidence,
+        performance=pattern.performance,
+    )
+    return Learned(tenant, campaign_id, memory, performance_json=pattern.measures_json)
 
 
 def _post(fields: Mapping[str, Value]) -> Post | None:

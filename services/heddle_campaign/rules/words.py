@@ -6,6 +6,7 @@ the most part. Words of other languages that say nothing are found by how common
 
 import re
 from collections.abc import Mapping
+from itertools import chain
 
 SHORTEST = 3
 """Characters of a word that may say something."""
@@ -24,6 +25,8 @@ works would yet you your yours
 """
 STOP_WORDS = frozenset(_SAY_NOTHING.split())
 
+_WORD = re.compile(rf"[^\W_]{{{SHORTEST},}}")
+
 _NAMES: Mapping[str, str] = {
     "video": "video videos film films filmer reel reels clip clips vlog vlogs animation animations",
     "image": "image images picture pictures photo photos photograph photographs illustration illustrations artist"
@@ -35,10 +38,14 @@ _NAMES: Mapping[str, str] = {
 _TYPES = {word: kind for kind, words in _NAMES.items() for word in words.split()}
 
 
+def words_in(*texts: str) -> frozenset[str]:
+    """The words of some texts, in lower case and without the shortest."""
+    return frozenset(chain.from_iterable(_WORD.findall(text.casefold()) for text in texts))
+
+
 def terms(*texts: str) -> frozenset[str]:
-    """The words of some texts that say something, in lower case."""
-    found = (each for text in texts for each in re.findall(r"[^\W_]+", text.casefold()))
-    return frozenset(each for each in found if len(each) >= SHORTEST and each not in STOP_WORDS)
+    """The words of some texts that say something."""
+    return words_in(*texts) - STOP_WORDS
 
 
 def content_type(*texts: str) -> str:

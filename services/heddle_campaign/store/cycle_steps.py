@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from heddle_campaign.rules.campaigns import Campaign
-from heddle_campaign.rules.cycle_keys import CycleOrigin
 from heddle_campaign.rules.cycles import Cycle, CycleTurn
 from heddle_campaign.rules.due import over
-from heddle_campaign.rules.records import Counters, Outcome
+from heddle_campaign.rules.records import Counters
 from heddle_campaign.rules.states import (
     CampaignState,
     CycleState,
@@ -63,14 +62,14 @@ def recounted(counters: Counters, before: Cycle, after: Cycle) -> Counters:
     """The counters once a cycle was stopped or queued again.
 
     A scheduled time whose cycle is cancelled before it ever began was not fired after all, but dropped; when that
-    cycle is retried, it was.
+    cycle is retried, it was. A cycle beside the schedule that is cancelled so was none.
     """
-    if before.key.origin is not CycleOrigin.SCHEDULE or before.start_time is not None:
+    if before.start_time is not None:
         return counters
     if before.state is CycleState.DUE and after.state is CycleState.CANCELLED:
-        return counters.given_up(Outcome.DROPPED)
+        return counters.given_up(origin=before.key.origin)
     if before.state is CycleState.CANCELLED and after.state is CycleState.DUE:
-        return counters.plus(Outcome.DROPPED, -1).plus(Outcome.FIRED)
+        return counters.taken_up(origin=before.key.origin)
     return counters
 
 
@@ -81,8 +80,7 @@ def campaign_after(campaign: Campaign, before: Cycle, after: Cycle, now: Micros)
     """
     state = campaign.schedule_state
     counted = replace(campaign, schedule_state=replace(state, counters=recounted(state.counters, before, after)))
-    schedule = campaign.settings.schedule
-    is_over = state.ended if schedule is None else over(schedule, state)
+    is_over = over(campaign.settings.schedule, counted.schedule_state)
     if campaign.state is CampaignState.ACTIVE and is_over and after.state is CycleState.CANCELLED:
         return replace(counted, next_due=now)
     return counted

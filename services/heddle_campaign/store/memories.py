@@ -88,9 +88,12 @@ class Memories:
 
         return (await self.database.write(lambda tx: _forget_thread(tx, tenant, thread_id), told))[0]
 
-    async def fade(self, tenant: str, memory_ids: Sequence[str]) -> None:
+    async def fade(self, memories: Sequence[Learned]) -> tuple[Learned, ...]:
         """See the port. Their ids stay taken."""
-        await self.database.write(lambda tx: memory_rows.forget(tx, tenant, sorted(set(memory_ids))))
+        ordered = sorted(memories, key=lambda each: (each.tenant, each.memory.memory_id))
+        return await self.database.write(
+            lambda tx: tuple(each for each in ordered if memory_rows.fade(tx, each)), bulk=True
+        )
 
     async def note_use(self, tenant: str, memory_ids: Sequence[str]) -> None:
         """See the port."""

@@ -73,6 +73,18 @@ def forget(tx: Transaction, tenant: str, memory_ids: Sequence[str]) -> int:
     )
 
 
+def fade(tx: Transaction, learned: Learned) -> bool:
+    """Erase a memory that nobody has pinned or used since it was read, and keep its id; whether it went."""
+    own: dict[str, object] = {"tenant": learned.tenant, "memory": learned.memory.memory_id}
+    still_so = tx.row(
+        "SELECT 1 FROM memories WHERE tenant = :tenant AND memory_id = :memory AND pinned = 0"
+        f" AND last_use_time = :last_used{tx.row_lock}",
+        **own,
+        last_used=learned.memory.last_used or 0,
+    )
+    return still_so is not None and forget(tx, learned.tenant, [learned.memory.memory_id]) > 0
+
+
 def set_pinned(tx: Transaction, tenant: str, memory_id: str, *, pinned: bool) -> None:
     """Pin a memory, or no longer."""
     tx.run(

@@ -32,11 +32,10 @@ REQUESTS = RequestRows("campaign_requests")
 
 _AFTER_END = timedelta(days=1)
 """For which a request is known at least, once what it started is over (SEMANTICS 3)."""
-_MET_AGAIN = (
-    "EXISTS (SELECT 1 FROM campaigns c WHERE r.method = 'CreateCampaign' AND c.tenant = r.tenant"
-    " AND c.campaign_id = r.target)"
+_PASSING = (
+    "r.method <> 'CreateCampaign'"
     # A target ends with the last cycle that was made, whose id has 38 characters.
-    " OR EXISTS (SELECT 1 FROM cycles y WHERE y.tenant = r.tenant"
+    " AND NOT EXISTS (SELECT 1 FROM cycles y WHERE y.tenant = r.tenant"
     " AND y.cycle_id = SUBSTR(r.target, LENGTH(r.target) - 37) AND (y.end_time = 0 OR y.end_time > :ended))"
 )
 
@@ -80,12 +79,13 @@ class Store:
         await self.database.write(lambda tx: REQUESTS.remember(tx, key, target))
 
     async def purge_requests(self, kept_for: timedelta, most: int) -> int:
-        """Forget `most` requests that are older, but for those whose campaign or cycle is still to be met again.
+        """Forget `most` requests that are older, but for those that made a campaign, or a cycle that is not over yet.
 
-        What CreateCampaign has made is met as long as it exists, and a cycle until a day after its end.
+        What made a campaign is known for good, as what made a thread is: a late repeat makes no second one. What made
+        a cycle is known until a day after its end.
         """
         return await self.database.write(
-            lambda tx: REQUESTS.purge(tx, kept_for, most, _MET_AGAIN, ended=tx.now - micros(_AFTER_END)), bulk=True
+            lambda tx: REQUESTS.purge(tx, kept_for, most, _PASSING, ended=tx.now - micros(_AFTER_END)), bulk=True
         )
 
     async def settle(self, decision: Decision, most: int, again: timedelta) -> Settled:

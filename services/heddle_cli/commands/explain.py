@@ -1,6 +1,5 @@
 """`heddle explain`."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +17,6 @@ def explain(
     from heddle_cli.options import options_of
     from heddle_core.reasons import by_reason
 
-    import_module("heddle_core.errors")  # the family enters its reasons when it is defined
     family = by_reason(subject.upper().replace("-", "_"))
     if family is None:
         _explain_run(context, subject)

@@ -26,11 +26,9 @@ def serve(
 
     For containers: it prints one line of JSON when it serves, and logs JSON lines to stderr.
     """
-    import os
-
     from heddle_cli.display.screen import Screen
     from heddle_cli.faults import told
-    from heddle_cli.serving import print_settings, read_settings
+    from heddle_cli.serving import print_settings, read_runtime_settings
     from heddle_cli.serving import serve as serve_runtime
 
     screen = Screen(machine=True)
@@ -44,7 +42,7 @@ def serve(
                 return
             case ServiceName.RUNTIME:
                 pass
-        settings = read_settings({"log_level": os.environ.get("HEDDLE_LOG_LEVEL", "INFO")})
+        settings = read_runtime_settings({}, log_level="INFO")
         if print_config:
             print_settings(settings)
         else:
@@ -52,29 +50,19 @@ def serve(
 
 
 def _serve_spawn(*, print_config: bool) -> None:
+    from heddle_core.settings import read_settings
     from heddle_spawn.__main__ import serving
     from heddle_spawn.settings import SpawnSettings
 
-    settings = _read(SpawnSettings)
-    _serve_beside(settings, serving, print_config=print_config)
+    _serve_beside(read_settings(SpawnSettings), serving, print_config=print_config)
 
 
 def _serve_campaign(*, print_config: bool) -> None:
     from heddle_campaign.__main__ import serving
     from heddle_campaign.settings import CampaignServiceSettings
+    from heddle_core.settings import read_settings
 
-    settings = _read(CampaignServiceSettings)
-    _serve_beside(settings, serving, print_config=print_config)
-
-
-def _read(kind: "type[S]") -> "S":
-    """A service's settings from the environment. Raises BadParameter for what does not fit."""
-    from pydantic import ValidationError
-
-    try:
-        return kind()
-    except ValidationError as error:
-        raise typer.BadParameter(f"the settings do not fit: {error}") from error
+    _serve_beside(read_settings(CampaignServiceSettings), serving, print_config=print_config)
 
 
 def _serve_beside(settings: "S", serving: "Callable[[S], Running]", *, print_config: bool) -> None:

@@ -42,7 +42,7 @@ def up(
     from heddle_cli.display.screen import Screen
     from heddle_cli.faults import told
     from heddle_cli.options import options_of
-    from heddle_cli.serving import ephemeral_folder, print_settings, read_settings, serve
+    from heddle_cli.serving import ephemeral_folder, print_settings, read_runtime_settings, serve
 
     if ephemeral and data_dir:
         raise typer.BadParameter("--ephemeral makes its own folder: leave --data-dir out")
@@ -51,12 +51,12 @@ def up(
     screen = Screen(machine=print_address or options_of(context).machine)
     with told(screen):
         if print_config:
-            print_settings(read_settings(values))
+            print_settings(read_runtime_settings(values))
         elif ephemeral:
             with ephemeral_folder() as folder:
-                _serve(screen, read_settings({**values, "data_dir": folder}), "goes away at the end", serve)
+                _serve(screen, read_runtime_settings({**values, "data_dir": folder}), "goes away at the end", serve)
         else:
-            _serve(screen, read_settings(values), "stays", serve)
+            _serve(screen, read_runtime_settings(values), "stays", serve)
 
 
 def _serve(screen: "Screen", settings: "RuntimeSettings", fate: str, serve: Any) -> None:

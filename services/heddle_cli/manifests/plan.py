@@ -28,7 +28,7 @@ from heddle_cli.manifests.folder import MANAGED_BY, NAME, AgentManifest, Campaig
 from heddle_cli.named_campaigns import campaigns_of
 from heddle_cli.paging import collect
 from heddle_cli.session import Session
-from heddle_core.errors import InvalidField
+from heddle_core.errors import IllegalTransition, InvalidField
 from heddle_core.ids import is_id
 from heddle_core.runtime_errors import AgentNotFound
 
@@ -119,11 +119,9 @@ async def make_plan(session: Session, manifests: Manifests, *, prune: bool = Fal
     return Plan(manifests.managed_by, tuple(steps))
 
 
-def creation_of(step: AgentStep, request_id: str = "", *, validate_only: bool = False) -> CreateAgentRequest:
-    """The request that makes an agent."""
-    return CreateAgentRequest(
-        request_id=request_id, agent_id=step.agent_id, spec=step.spec, validate_only=validate_only
-    )
+def creation_of(step: AgentStep) -> CreateAgentRequest:
+    """The request that makes an agent, without its id."""
+    return CreateAgentRequest(agent_id=step.agent_id, spec=step.spec)
 
 
 def update_of(step: AgentStep, request_id: str = "", *, validate_only: bool = False) -> UpdateAgentRequest:
@@ -213,11 +211,16 @@ def _manager_of(agent: Agent) -> str:
 
 async def _ask_whether(session: Session, step: AgentStep) -> None:
     """Ask the server whether it would take an agent as it should be. Raises InvalidField."""
-    agents = session.stubs.agents
-    if step.action is Action.CREATE:
-        await agents.CreateAgent(creation_of(step, session.new_request_id(), validate_only=True))
-    elif step.action is Action.UPDATE:
-        await agents.UpdateAgent(update_of(step, session.new_request_id(), validate_only=True))
+    if step.action is Action.UNCHANGED:
+        return
+    try:
+        # Also for one that is still to be made: a server that is older than CreateAgent's `validate_only` skips that
+        # field, and makes the agent; UpdateAgent makes none on any server.
+        await session.stubs.agents.UpdateAgent(update_of(step, session.new_request_id(), validate_only=True))
+    except (AgentNotFound, IllegalTransition):
+        # That there is none yet, or the one that comes with Heddle, is said only when all fields are in order.
+        if step.action is not Action.CREATE:
+            raise
 
 
 async def _campaign_step(session: Session, manifest: CampaignManifest, there: Campaign | None) -> CampaignStep:
@@ -305,5 +308,6 @@ async def _gone_agents(session: Session, manifests: Manifests) -> list[AgentStep
     return [
         AgentStep(Action.REMOVE, each.agent_id, None, each.spec, note="it is archived; its threads stay")
         for each in (await collect(page, "agents", most=_EVERYTHING)).agents
-        if each.agent_id not in named
+        # An older server does not know the labels of a list, and gives everybody's.
+        if _manager_of(each) == manifests.managed_by and each.agent_id not in named
     ]

@@ -119,16 +119,21 @@ async def opened_sqlite(file: Path) -> AsyncGenerator[Database]:
 
 
 @asynccontextmanager
-async def opened_postgres(url: str) -> AsyncGenerator[Database]:
+async def opened_postgres(url: str, *, patience: timedelta = _NEVER) -> AsyncGenerator[Database]:
     """A PostgreSQL database. A dump or a load is one transaction, however long it takes.
 
-    Nothing is kept on a connection, so that the address may be that of a proxy that pools by transaction.
+    Nothing is kept on a connection, so that the address may be that of a proxy that pools by transaction. `patience` is
+    how long one statement may take, for those whom somebody waits for.
+
+    Raises:
+        IllegalTransition: what is acknowledged there could be lost.
+        StoreUnavailable: it does not answer.
     """
     from heddle_database.postgres import PostgresDatabase
     from heddle_database.postgres_connection import PostgresOptions
 
     options = PostgresOptions(
-        writers=1, readers=1, prepared_statements=False, statement_timeout=_NEVER, idle_timeout=_NEVER
+        writers=1, readers=1, prepared_statements=False, statement_timeout=patience, idle_timeout=_NEVER
     )
     database = await PostgresDatabase.open(url, options=options)
     try:

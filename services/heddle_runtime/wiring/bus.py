@@ -3,11 +3,10 @@
 The bus connects by itself, for ever: a runtime starts, serves and takes turns whether NATS is there or not.
 """
 
-import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from heddle_bus.endpoint import Endpoint
+from heddle_bus.endpoint import FindEndpoint, endpoint_finder
 from heddle_bus.jetstream import JetStreamBus
 from heddle_bus.observed import Observed
 from heddle_bus.port import Bus
@@ -21,15 +20,14 @@ from heddle_runtime.settings import BusSettings, RuntimeSettings
 from heddle_runtime.store.relay_store import DatabaseRelayStore
 from heddle_runtime.store.store import Store
 
-FindEndpoint = Callable[[], Endpoint]
-"""Asked before each connection, since a bundled server's port changes when it is started again."""
-
 
 @asynccontextmanager
 async def open_bus(settings: RuntimeSettings, bundled: FindEndpoint | None) -> AsyncGenerator[Bus | None]:
-    """The bus by the settings, else on the `bundled` server, else none. Connects while others work."""
-    endpoint = endpoint_of(settings)
-    find = bundled if endpoint is None else lambda: endpoint
+    """The bus by the settings, else on the `bundled` server, else none. Connects while others work.
+
+    Raises CannotServe as `finder_of`.
+    """
+    find = finder_of(settings) or bundled
     if find is None:
         yield None
         return
@@ -55,19 +53,18 @@ async def relaying(
         yield relay.brokers
 
 
-def endpoint_of(settings: RuntimeSettings) -> Endpoint | None:
-    """Where NATS is by the settings; None: they name none."""
-    servers = tuple(each.strip() for each in settings.nats.split(",") if each.strip())
-    if not servers:
-        return None
+def finder_of(settings: RuntimeSettings) -> FindEndpoint | None:
+    """Where NATS is by the settings; None: they name none. Raises CannotServe for a `ca_file` that cannot be used."""
     given = settings.bus
-    return Endpoint(
-        servers=servers,
-        token=given.token.get_secret_value() if given.token else "",
+    return endpoint_finder(
+        settings.nats,
+        given.token.get_secret_value() if given.token else "",
+        None,
         user=given.user,
         password=given.password.get_secret_value() if given.password else "",
-        credentials=str(given.credentials) if given.credentials else None,
-        tls=ssl.create_default_context(cafile=given.ca_file) if given.ca_file else None,
+        credentials=given.credentials,
+        ca_file=given.ca_file,
+        ca_setting="HEDDLE_BUS__CA_FILE",
     )
 
 

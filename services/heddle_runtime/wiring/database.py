@@ -6,9 +6,8 @@ from heddle_core.clock import Clock
 from heddle_core.values import value
 from heddle_database.migrations import Migrations, finish, migrate
 from heddle_database.new_tables import make_tables
-from heddle_database.opening import postgres_reached
+from heddle_database.opening import postgres_reached, sqlite_opened
 from heddle_database.port import Database
-from heddle_database.sqlite import SqliteDatabase
 from heddle_runtime.settings import RuntimeSettings
 
 MIGRATIONS = Migrations("runtime", Path(__file__).parents[1] / "store" / "migrations")
@@ -27,6 +26,7 @@ async def open_database(settings: RuntimeSettings, clock: Clock) -> OpenDatabase
     """Open the database and bring its tables up to date.
 
     Raises:
+        CannotServe: the data folder cannot be made, or not be written to.
         IllegalTransition: another process has the file, or the tables were written by a newer version, or what is
             committed would not be safe there.
         StoreUnavailable: it cannot be opened, or was not reached in the time that the settings allow.
@@ -35,8 +35,7 @@ async def open_database(settings: RuntimeSettings, clock: Clock) -> OpenDatabase
         database = await _reached(settings)
         sole_process = False
     else:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        database = await SqliteDatabase.open(settings.data_dir / "heddle.db", clock=clock)
+        database = await sqlite_opened(settings.data_dir / "heddle.db", clock)
         sole_process = True
     try:
         if sole_process:

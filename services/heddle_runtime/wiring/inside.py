@@ -8,26 +8,42 @@ which the kernel lets go of with the process, tells those in use; programs that 
 import fcntl
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from heddle_core.errors import CannotServe
+
 _PREFIX = "heddle-inside-"
 _SOCKET = "inside"
+_WHAT = "the socket between the services of this process"
+_LONGEST = 103 if sys.platform == "darwin" else 107
+"""Bytes that the path of a socket may have: `sun_path`, without the zero behind it."""
 
 
 @contextmanager
 def inside_socket(parent: Path | None = None) -> Generator[str]:
     """The address for a socket that only this user can reach, below `parent` or where temporary files are.
 
-    Removes what processes of this user have left there that were killed. Raises OSError where no folder can be made.
+    Removes what processes of this user have left there that were killed. Raises CannotServe where no folder can be
+    made, and where its path is too long for a socket.
     """
-    parent = parent or Path(tempfile.gettempdir())
-    _remove_left(parent)
-    folder, lock = _made(parent)
     try:
-        yield f"unix:{folder / _SOCKET}"
+        parent = parent or Path(tempfile.gettempdir())
+        _remove_left(parent)
+        folder, lock = _made(parent)
+    except OSError as error:
+        place = f" in {parent}" if parent else ""
+        problem = f"no folder can be made for it{place}: {error.strerror}"
+        raise CannotServe(_WHAT, problem, "set TMPDIR to a folder that this user may write to") from error
+    try:
+        socket = folder / _SOCKET
+        if (length := len(os.fsencode(socket))) > _LONGEST:
+            problem = f"{socket} has {length} bytes, and a socket's path at most {_LONGEST}"
+            raise CannotServe(_WHAT, problem, "set TMPDIR to a shorter path, as /tmp")
+        yield f"unix:{socket}"
     finally:
         _remove(folder)
         os.close(lock)

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Protocol
 
+from heddle_bus.endpoint import FindEndpoint
 from heddle_bus.port import Bus
 from heddle_core.clock import Clock, SystemClock
 from heddle_core.ids import Ids, TimeOrderedIds, WorkerId
@@ -60,7 +61,7 @@ from heddle_runtime.threads.follow import Followers
 from heddle_runtime.threads.snapshots import Snapshots
 from heddle_runtime.tools.executor import Executor
 from heddle_runtime.tools.schema import Schemas
-from heddle_runtime.wiring.bus import FindEndpoint, open_bus, relaying
+from heddle_runtime.wiring.bus import open_bus, relaying
 from heddle_runtime.wiring.companions import Beside, beside_runtime
 from heddle_runtime.wiring.database import open_database
 from heddle_runtime.wiring.metrics import RuntimeMeasures

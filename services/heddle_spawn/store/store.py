@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from heddle_core.changes import Changes
-from heddle_core.clock import MICROS_PER_SECOND, Micros
+from heddle_core.clock import Micros
 from heddle_core.errors import Conflict, InvalidField, invalid
 from heddle_core.requests import RequestKey
 from heddle_database.port import Database, Transaction
@@ -19,6 +19,14 @@ from heddle_spawn.store import group_rows, spawn_rows
 T = TypeVar("T")
 
 _REQUESTS = RequestRows("spawn_requests")
+
+_AFTER_END = timedelta(days=1)
+"""For which a request is known at least, once what it made is over (SEMANTICS 3)."""
+_AT_REST = " AND ".join(
+    f"NOT EXISTS (SELECT 1 FROM {table} w WHERE w.tenant = r.tenant AND w.{column} = r.target"
+    " AND (w.end_time = 0 OR w.end_time > :ended))"
+    for table, column in (("spawns", "spawn_id"), ("spawn_groups", "group_id"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +53,13 @@ class Store:
         await self.database.write(lambda tx: _REQUESTS.remember(tx, key, target))
 
     async def purge_requests(self, kept_for: timedelta, most: int) -> int:
-        """Forget `most` requests that are older. What they made is found by its spawn key all the same."""
-        return await self.database.write(lambda tx: _REQUESTS.purge(tx, kept_for, most), bulk=True)
+        """Forget `most` requests that are older, but for those whose child or group ended less than a day ago, or has
+        not ended. What they made is found by its spawn key all the same.
+        """
+        ended = _micros(_AFTER_END)
+        return await self.database.write(
+            lambda tx: _REQUESTS.purge(tx, kept_for, most, _AT_REST, ended=tx.now - ended), bulk=True
+        )
 
     async def spawn(self, tenant: str, spawn_id: str) -> Spawn | None:
         """See the port."""
@@ -147,8 +160,7 @@ class Store:
 
     async def take_due(self, limit: int) -> Due:
         """See the port."""
-        again = round(self.sweep_every.total_seconds() * MICROS_PER_SECOND)
-        return await self.database.write(lambda tx: _take_due(tx, limit, again))
+        return await self.database.write(lambda tx: _take_due(tx, limit, _micros(self.sweep_every)))
 
     async def _spawns(self, condition: str, tenant: str, **parameters: object) -> tuple[Spawn, ...]:
         sql = f"SELECT {spawn_rows.COLUMNS} FROM spawns WHERE tenant = :tenant AND {condition}"
@@ -203,6 +215,10 @@ def _open_stage(tx: Transaction, group: Group) -> None:
         stage=group.current_stage,
         pending=int(SpawnState.PENDING),
     )
+
+
+def _micros(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
 
 
 def _take_due(tx: Transaction, limit: int, again: int) -> Due:

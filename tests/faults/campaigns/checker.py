@@ -176,7 +176,8 @@ def counters_add_up(story: Story) -> Iterator[str]:
         expected["skipped" if cycle.state == SKIPPED else "dropped" if cycle.never_began else "fired"] += 1
     for gap in story.gaps:
         expected[gap.kind] += gap.times
-    expected["unscheduled"] = sum(each.origin == BACKFILL and each.state != SKIPPED for each in story.cycles)
+    beside = [each for each in story.cycles if each.origin == BACKFILL]
+    expected["unscheduled"] = sum(each.state != SKIPPED and not each.never_began for each in beside)
     for name in ("fired", "skipped", MISSED, PAUSED, DROPPED, "unscheduled"):
         if story.counters[name] != expected[name]:
             yield f"{name} is {story.counters[name]}, by the rows {expected[name]}"

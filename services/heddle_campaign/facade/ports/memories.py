@@ -44,8 +44,11 @@ class MemoryStore(Protocol):
         """Erase what was learned from a thread that was deleted, and said in it; how much that was."""
         ...
 
-    async def fade(self, tenant: str, memory_ids: Sequence[str]) -> None:
-        """Erase memories that are worth nothing any more."""
+    async def fade(self, memories: Sequence[Learned]) -> tuple[Learned, ...]:
+        """Erase memories that are worth nothing any more, of any tenant; those that went.
+
+        One that was pinned or used since it was read stays.
+        """
         ...
 
     async def note_use(self, tenant: str, memory_ids: Sequence[str]) -> None:

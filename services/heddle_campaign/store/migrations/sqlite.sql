@@ -1,5 +1,5 @@
 -- What the version files come to on SQLite. Made by .ci/schema.py: do not edit.
--- digest: b56bb03e3635e454fac51adaebae8a7ebada2ed94b5d4f9ba39c57784e49b39e
+-- digest: 92457ca06bc4fff6a838cd806fc5e813a3b7abb397e30df741afe46b40e0d974
 
 CREATE TABLE campaign_schema_version (
     version_num VARCHAR(32) NOT NULL,
@@ -188,8 +188,8 @@ CREATE INDEX forgotten_by_campaign ON forgotten_memories (tenant, campaign_id);
 
 CREATE INDEX peer_messages_by_time ON peer_messages (tenant, campaign_id, send_time);
 
-CREATE INDEX campaign_requests_by_create_time ON campaign_requests (create_time);
-
 CREATE INDEX peer_messages_by_thread ON peer_messages (tenant, thread_id) WHERE thread_id <> '';
 
-INSERT INTO campaign_schema_version (version_num) VALUES ('0002');
+CREATE INDEX campaign_requests_passing ON campaign_requests (create_time) WHERE method <> 'CreateCampaign';
+
+INSERT INTO campaign_schema_version (version_num) VALUES ('0003');
