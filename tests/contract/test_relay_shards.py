@@ -218,6 +218,23 @@ async def test_the_shards_of_a_relay_that_died_are_taken_when_its_lease_ends(sho
         await consumer.check()
 
 
+async def test_a_relay_looks_again_when_the_lease_of_another_may_have_ended(shop: Shop, server: MemoryServer) -> None:
+    rows = DatabaseRelayStore(shop.store)
+    await shop.store.renew_lease(OTHER, "here", 200_000)
+    await rows.stand(OTHER, STREAM, sole_process=False)
+    await shop.turn("t1")
+    async with (
+        MemoryBus(server) as bus,
+        relaying(shop, bus, SHARED) as working,
+        consuming(shop, bus) as consumer,
+    ):
+        await working.rows.stands.until(lambda times: times >= 2)
+        shop.clock.advance(0.3)
+        await working.shares(SHARDS)
+        await consumer.read_until(t1=2)
+        await consumer.check()
+
+
 async def test_a_relay_that_cannot_reach_the_bus_leaves_its_shards_to_others(shop: Shop, server: MemoryServer) -> None:
     hasty = replace(SHARED, leave_after=timedelta(milliseconds=20))
     elsewhere = Store(shop.database)

@@ -1,6 +1,7 @@
 """What the relay needs of its surroundings, and what passes between them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 from heddle_core.clock import Micros
@@ -67,6 +68,8 @@ class Standing:
     """Shards of others, with their owners; a shard that nobody has is in neither."""
     peers: frozenset[WorkerId]
     """The other relays that live, with shards or without."""
+    lease_ends_in: timedelta | None
+    """When the first of their leases ends, if it is not renewed: whoever died leaves shards then. None: no peers."""
     brokers: Brokers
     """Whether these have the same stream; a relay that stands aside has no shards."""
 

@@ -34,6 +34,8 @@ from heddle_runtime.threads.state import ThreadFold
 _log = LogLines(__name__)
 
 _BACKLOG_PAGE = 1_000
+_LEASE_IS_OVER = 0.05
+"""Seconds behind a lease's end, when it has certainly ended."""
 _TOMBSTONES = 100
 """Deletions that one sweep publishes."""
 
@@ -321,6 +323,8 @@ class Relay:
     async def _stand(self) -> Standing:
         standing = await self._store.stand(self._worker_id, self._stream, sole_process=self._settings.sole_process)
         self._shards.take_note(standing.fences, standing.owners, standing.peers)
+        if standing.lease_ends_in is not None:
+            self._sweep_at = min(self._sweep_at, self._now() + standing.lease_ends_in.total_seconds() + _LEASE_IS_OVER)
         self._brokers.set(standing.brokers)
         return standing
 

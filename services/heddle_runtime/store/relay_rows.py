@@ -1,9 +1,11 @@
 """The relay's rows: marks and what lies behind them, shards with their fences, the stream, the log's epoch."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from heddle_core.clock import Micros
 from heddle_core.ids import RunId, TenantId, ThreadId, WorkerId
+from heddle_core.values import value
 from heddle_database.port import Transaction
 from heddle_runtime.codec.facts import stored_fact
 from heddle_runtime.relay.brokers import UNKNOWN, Brokers, is_other, stands_aside
@@ -64,7 +66,7 @@ def take_free_shards(tx: Transaction, worker_id: WorkerId, stream: Micros) -> No
         stream=stream,
     )
     peers = _peers(tx, worker_id)
-    together = {worker_id, *(peer for peer, (its, _) in peers.items() if not is_other(stream, its))}
+    together = {worker_id, *(peer for peer, its in peers.items() if not is_other(stream, its.stream))}
     mine = [shard for shard, owner in rows if owner == worker_id]
     share = 0 if _stands_aside(tx, stream, peers) else fair_share(len(together))
     for shard in mine[share:]:
@@ -98,8 +100,9 @@ def read_standing(tx: Transaction, worker_id: WorkerId, stream: Micros) -> Stand
         fences={shard: fence for shard, owner, fence in rows if owner == worker_id},
         owners={shard: WorkerId(owner) for shard, owner, _ in rows if owner not in ("", worker_id)},
         peers=frozenset(peers),
+        lease_ends_in=min((timedelta(microseconds=its.lease_until - tx.now) for its in peers.values()), default=None),
         brokers=Brokers(
-            {peer: address for peer, (its, address) in peers.items() if is_other(stream, its)},
+            {peer: its.address for peer, its in peers.items() if is_other(stream, its.stream)},
             aside=_stands_aside(tx, stream, peers),
         ),
     )
@@ -112,9 +115,9 @@ def relays_by_stream(tx: Transaction) -> Mapping[Micros, list[str]]:
     """
     noted = _noted(tx)
     found: dict[Micros, list[str]] = {}
-    for stream, address in sorted(_peers(tx).values()):
-        if stream != UNKNOWN:
-            found.setdefault(stream, []).append(address)
+    for its in sorted(_peers(tx).values(), key=lambda each: (each.stream, each.address)):
+        if its.stream != UNKNOWN:
+            found.setdefault(its.stream, []).append(its.address)
     first = noted.created if noted else UNKNOWN
     return dict(sorted(found.items(), key=lambda each: (each[0] != first, each[0])))
 
@@ -276,15 +279,27 @@ def _void_fences(tx: Transaction) -> None:
     tx.run("UPDATE relay_shards SET fence = fence + 1")
 
 
-def _peers(tx: Transaction, worker_id: WorkerId = WorkerId("")) -> Mapping[WorkerId, tuple[Micros, str]]:
-    """The other relays whose workers' leases have not ended: the stream that each has, and its runtime's address."""
+@value
+class _Peer:
+    """Another relay whose worker's lease has not ended."""
+
+    stream: Micros
+    """When the stream that it has in front of it was made."""
+    address: str
+    """Of its runtime."""
+    lease_until: Micros
+
+
+def _peers(tx: Transaction, worker_id: WorkerId = WorkerId("")) -> Mapping[WorkerId, _Peer]:
+    """The other relays whose workers' leases have not ended."""
     rows = tx.rows(
-        "SELECT r.worker_id, r.stream, w.address FROM relay_workers r JOIN workers w ON w.worker_id = r.worker_id"
+        "SELECT r.worker_id, r.stream, w.address, w.lease_until"
+        " FROM relay_workers r JOIN workers w ON w.worker_id = r.worker_id"
         " WHERE w.lease_until > :now AND r.worker_id <> :worker",
         now=tx.now,
         worker=worker_id,
     )
-    return {WorkerId(row[0]): (Micros(row[1]), row[2]) for row in rows}
+    return {WorkerId(row[0]): _Peer(Micros(row[1]), row[2], Micros(row[3])) for row in rows}
 
 
 def _noted(tx: Transaction) -> StreamNote | None:
@@ -292,9 +307,9 @@ def _noted(tx: Transaction) -> StreamNote | None:
     return StreamNote(Micros(row[0]), row[1], row[2]) if row else None
 
 
-def _stands_aside(tx: Transaction, stream: Micros, peers: Mapping[WorkerId, tuple[Micros, str]]) -> bool:
+def _stands_aside(tx: Transaction, stream: Micros, peers: Mapping[WorkerId, _Peer]) -> bool:
     noted = _noted(tx)
-    return noted is not None and stands_aside(stream, noted.created, [its for its, _ in peers.values()])
+    return noted is not None and stands_aside(stream, noted.created, [its.stream for its in peers.values()])
 
 
 def _make_shards(tx: Transaction) -> None:
