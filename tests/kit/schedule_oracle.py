@@ -21,7 +21,7 @@ from cronsim import CronSim
 from heddle_campaign.rules.cron import CronRule
 from heddle_campaign.rules.recurrence import MissingTime, RepeatedTime
 from heddle_campaign.rules.wall import WallTimes
-from heddle_campaign.rules.zones import micros
+from heddle_campaign.rules.zones import instant
 from tests.kit.cron_expressions import FOR_OTHERS, expressions
 from tests.kit.minute_walker import ClockChange, Expression, Walk, all_zones, clock_changes, read, table_of
 from tests.kit.schedule_page import Findings, page
@@ -85,7 +85,7 @@ def _fault(
     repeated: RepeatedTime,
     thorough: bool,
 ) -> str:
-    first, end = micros(walk.first), micros(walk.end)
+    first, end = instant(walk.first), instant(walk.end)
     told = list(times.between(first, end))
     if walk.bits(each // 1_000_000 for each in told) != walk.fires(expression, missing.name, repeated.name):
         return "other than the walker's"

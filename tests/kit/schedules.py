@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from heddle_campaign.rules.recurrence import Cron, Interval, MissingTime, Once, RepeatedTime, Rrule
 from heddle_campaign.rules.schedule import DateSpan, OverlapPolicy, Schedule, Stretch
-from heddle_campaign.rules.zones import micros
+from heddle_campaign.rules.zones import instant
 from heddle_core.clock import Micros
 from heddle_core.ids import TenantId
 
@@ -18,7 +18,7 @@ DAY = 24 * HOUR
 
 def at(text: str) -> Micros:
     """A moment of UTC, as `2026-03-29 01:00`."""
-    return micros(datetime.fromisoformat(text).replace(tzinfo=UTC))
+    return instant(datetime.fromisoformat(text).replace(tzinfo=UTC))
 
 
 def schedule(*recurrences: Any, **changes: Any) -> Schedule:

@@ -72,7 +72,7 @@ def test_where_other_libraries_differ_the_page_gives_a_reason(changes: list[Cloc
 def test_the_walker_notices_a_policy_that_is_not_kept(changes: list[ClockChange]) -> None:
     walk = Walk(changes[0])
     times = WallTimes(CronRule("30 2 * * *"), changes[0].zone, MissingTime.SKIP, RepeatedTime.FIRST)
-    told = walk.bits(each // 1_000_000 for each in times.between(zones.micros(walk.first), zones.micros(walk.end)))
+    told = walk.bits(each // 1_000_000 for each in times.between(zones.instant(walk.first), zones.instant(walk.end)))
     agreeing = {
         (missing, repeated)
         for missing, repeated in product(("SHIFT", "SKIP"), ("FIRST", "LAST", "BOTH"))
@@ -83,7 +83,7 @@ def test_the_walker_notices_a_policy_that_is_not_kept(changes: list[ClockChange]
 
 def test_changes_are_found_where_the_walker_finds_them() -> None:
     for zone, year in [*SPECIAL, ("Asia/Kolkata", 2026), ("UTC", 2026)]:
-        walked = [(zones.micros(each.at), each.before, each.after) for each in clock_changes(zone, year, year)]
+        walked = [(zones.instant(each.at), each.before, each.after) for each in clock_changes(zone, year, year)]
         found = zones.changes(zone, at(f"{year}-01-01 00:00"), at(f"{year}-12-31 23:59"))
         microsecond = timedelta(microseconds=1)
         assert [(each.at, each.before * microsecond, each.after * microsecond) for each in found] == walked

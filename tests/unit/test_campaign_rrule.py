@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from heddle_campaign.rules.recurrence import BadRecurrence, Rrule
 from heddle_campaign.rules.rrule import RruleRule
 from heddle_campaign.rules.times import between, first_from
-from heddle_campaign.rules.zones import DAY, micros
+from heddle_campaign.rules.zones import DAY, instant
 from heddle_core.clock import Micros
 from tests.kit.schedules import at, schedule, text
 
@@ -20,7 +20,7 @@ RARE, OFTEN = 800, 40
 
 
 def _ours(rule: str, start: datetime) -> list[datetime]:
-    begin = micros(start.replace(tzinfo=UTC))
+    begin = instant(start.replace(tzinfo=UTC))
     subject = schedule(Rrule(rule), start=begin)
     end = Micros(begin + _span(rule) * DAY)
     return [datetime(1970, 1, 1) + timedelta(microseconds=each) for each in between(subject, begin, end)]

@@ -36,7 +36,7 @@ from heddle_campaign.rules.produced import made_by, together
 from heddle_campaign.rules.states import CycleState, CycleTransition, TurnState, advance_cycle, cycle_end
 from heddle_client.transience import is_passing, pause_after
 from heddle_client.values import Json, RunView, Text
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 from heddle_core.errors import NotFound
 from heddle_core.faults import HeddleError
 from heddle_core.log_lines import LogLines
@@ -161,7 +161,7 @@ class CycleWork:
 
     async def _lore(self, campaign: Campaign, now: Micros) -> Lore:
         tenant, campaign_id = campaign.tenant, campaign.campaign_id
-        since = Micros(now - MESSAGES_SINCE // timedelta(microseconds=1))
+        since = Micros(now - micros(MESSAGES_SINCE))
         return Lore(
             await self.memories.known(tenant, campaign_id),
             messages=await self.memories.messages(tenant, campaign_id, since=since, most=MOST_MESSAGES_READ),
@@ -202,7 +202,7 @@ class CycleWork:
         return self._after_lease(now)
 
     def _after_lease(self, now: Micros) -> Micros:
-        return Micros(now + self.lease // timedelta(microseconds=1))
+        return Micros(now + micros(self.lease))
 
     # --- after its turns ------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class CycleWork:
         self._tries[cycle.cycle_id] = tries + 1
         if len(self._tries) > self.most_put_off:
             del self._tries[next(iter(self._tries))]
-        pause = pause_after(error, tries, self.lease) // timedelta(microseconds=1)
+        pause = micros(pause_after(error, tries, self.lease))
         later = replace(current, look_at=Micros(await self.store.now() + pause))
         return await self.store.save(current, later) or current
 

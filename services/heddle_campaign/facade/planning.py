@@ -30,7 +30,7 @@ from heddle_campaign.rules.rotation import (
 from heddle_campaign.rules.words import terms
 from heddle_campaign.rules.zones import DAY, local_at
 from heddle_client.values import UNBOUNDED, Bounds, Cause, NewTurn, Note, Text
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 from heddle_core.usage import MicroUsd
 
 LOOKED_BACK = 200
@@ -64,7 +64,7 @@ class LeftOut:
 def look_back(campaign: Campaign, now: Micros) -> tuple[Micros, Micros]:
     """Since when turns are counted for the rotation, and cost for daily budgets: today began then in the zone."""
     zone = schedule_of(campaign).time_zone
-    since = now - campaign.settings.rotation.look_back // timedelta(microseconds=1)
+    since = now - micros(campaign.settings.rotation.look_back)
     # On a day whose offset changes, by an hour too much or too little: a budget's day is no promise to the minute.
     return Micros(since), Micros(now - local_at(zone, now) % DAY)
 

@@ -19,7 +19,7 @@ from heddle_campaign.rules.schedule import Schedule
 from heddle_campaign.rules.times import ScheduledTime, preview
 from heddle_campaign.rules.validation import MINIMUM_DISTANCE, check
 from heddle_core.changes import Changes, Leaving, rung
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 from heddle_core.companion_errors import CampaignNotFound, CycleNotFound
 from heddle_core.errors import Draining, invalid
 
@@ -145,7 +145,7 @@ class Reading:
         if campaign is None:
             return None
         now = await self.store.now()
-        since = Micros(now - MESSAGES_SINCE // timedelta(microseconds=1))
+        since = Micros(now - micros(MESSAGES_SINCE))
         return Frame(
             Shown(campaign, _counters(campaign, now)),
             await self.store.open_cycles(tenant, campaign_id),

@@ -13,7 +13,7 @@ from heddle_campaign.rules.overlap import Admission, Load, admit
 from heddle_campaign.rules.records import NONE, Counters, Outcome, RangeRecord, Record, SlotRecord
 from heddle_campaign.rules.schedule import OverlapPolicy, Schedule
 from heddle_campaign.rules.times import between, count, first_from
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 
 MOST_SLOTS = 100
 """Most times that one decision settles one by one; the rest is due at once, for the next decision."""
@@ -225,4 +225,4 @@ def _next(schedule: Schedule, state: ScheduleState, records: list[Record]) -> De
 def _too_late(schedule: Schedule, now: Micros) -> Micros:
     """The first scheduled time that may still begin now."""
     window = max(schedule.catch_up_window, IN_TIME)
-    return Micros(now - (window + schedule.jitter) // timedelta(microseconds=1))
+    return Micros(now - micros(window + schedule.jitter))

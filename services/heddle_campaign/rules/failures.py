@@ -5,7 +5,7 @@ from datetime import timedelta
 from enum import Enum
 from hashlib import sha256
 
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 
 LONGEST_BACKOFF = timedelta(hours=1)
 SPREAD = 0.2
@@ -57,6 +57,6 @@ def next_attempt(
     if not retryable or attempt >= policy.max_attempts:
         return None
     doubled = policy.initial_backoff * 2 ** min(attempt - 1, 32)
-    wait = min(doubled, LONGEST_BACKOFF) / timedelta(microseconds=1)
+    wait = micros(min(doubled, LONGEST_BACKOFF))
     share = int.from_bytes(sha256(request_id.encode()).digest()[:8], "big") / 2**64
     return Micros(now + round(wait * (1 + SPREAD * (2 * share - 1))))

@@ -1,12 +1,11 @@
 """Jitter: how much later than its scheduled time a cycle begins. Reckoned from its key, so that replicas agree."""
 
-from datetime import timedelta
 from hashlib import sha256
 
 from heddle_campaign.rules.cycle_keys import CycleKey, CycleOrigin, cycle_id
 from heddle_campaign.rules.schedule import Schedule
 from heddle_campaign.rules.times import first_from
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 
 
 def due_time(schedule: Schedule, at: Micros) -> Micros:
@@ -14,7 +13,7 @@ def due_time(schedule: Schedule, at: Micros) -> Micros:
 
     The delay is spread evenly over the schedule's jitter, or over the distance to the next time where that is shorter.
     """
-    width = schedule.jitter // timedelta(microseconds=1)
+    width = micros(schedule.jitter)
     if width <= 0:
         return at
     following = first_from(schedule, Micros(at + 1))

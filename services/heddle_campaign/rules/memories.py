@@ -10,7 +10,7 @@ from math import exp2
 from typing import NamedTuple
 
 from heddle_campaign.rules.words import terms
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 
 MOST = 8
 """Most memories that a turn is given."""
@@ -19,7 +19,7 @@ HALF_LIFE = timedelta(days=30)
 FADED = 0.05
 """Below this worth a memory may be forgotten of itself."""
 
-_HALF_LIFE = HALF_LIFE / timedelta(microseconds=1)
+_HALF_LIFE = micros(HALF_LIFE)
 _FEWEST_COMPARED = 4
 """Memories from which on it is looked which words most of them share."""
 _MUCH, _WELL = 0.75, 0.5

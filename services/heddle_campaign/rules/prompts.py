@@ -17,7 +17,7 @@ from heddle_campaign.rules.reports import Reports, told_of
 from heddle_campaign.rules.states import CycleState
 from heddle_campaign.rules.zones import local_text
 from heddle_client.values import Note
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 
 WEEK = timedelta(days=7)
 MOST_EVIDENCE = 16_000
@@ -82,7 +82,7 @@ def goals_note(goals: Sequence[Goal], zone: str) -> Note | None:
 
 def week_note(recent: Sequence[Cycle], reports: Reports, now: Micros) -> Note | None:
     """What the campaign did in the last 7 days, and what was reported of it. None: nothing."""
-    since = now - WEEK // timedelta(microseconds=1)
+    since = now - micros(WEEK)
     ended = [each for each in recent if each.end_time is not None and each.end_time >= since]
     lines = [*(_done(ended) if ended else ()), *told_of(reports, now)]
     return Note("last-7-days", "\n".join(lines), "analytics", "the campaign") if lines else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from heapq import heapify, heappop, heappush
 
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 from heddle_core.ids import TenantId
 
 
@@ -121,7 +121,7 @@ def spend(rate: Rate, spent: Spent, now: Micros) -> tuple[Spent, Micros | None]:
 
     The state is one moment (a leaky bucket told by its end): nothing has to be counted up while nobody asks.
     """
-    whole = rate.per // timedelta(microseconds=1)
+    whole = micros(rate.per)
     step = -(-whole // rate.most)
     full_at = Micros(max(spent.full_at, now) + step)
     free_at = Micros(full_at - step * rate.most)

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import NoReturn
 
 from heddle_campaign.rules.recurrence import BadRecurrence
-from heddle_campaign.rules.zones import DAY, Local, local_at, micros
+from heddle_campaign.rules.zones import DAY, Local, instant, local_at
 
 LONGEST = 512
 """Characters that a rule may have."""
@@ -62,7 +62,7 @@ class RuleParts:
         """The last reading that UNTIL allows, or None. A date allows all of its day; a Z means UTC."""
         if not self.until:
             return None
-        moment = micros(_until(self.until))
+        moment = instant(_until(self.until))
         if self.until.endswith("Z"):
             return local_at(zone, moment)
         return Local(moment if "T" in self.until else moment + DAY - 1)

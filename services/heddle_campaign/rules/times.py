@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 from heapq import merge
 from itertools import islice
@@ -14,7 +13,7 @@ from heddle_campaign.rules.rrule import RruleRule
 from heddle_campaign.rules.schedule import DateSpan, Schedule, Stretch
 from heddle_campaign.rules.wall import WallTimes
 from heddle_campaign.rules.zones import DAY, EPOCH, Local, changes, local_at, local_text, segments
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 
 HORIZON = 50 * 366 * DAY
 """How far ahead the next time is looked for; a schedule without one within it counts as over."""
@@ -138,7 +137,7 @@ def _source(schedule: Schedule, recurrence: Recurrence) -> _Source:
         case Rrule():
             return _wall(schedule, RruleRule(recurrence.rule, schedule.start, schedule.time_zone))
         case Interval():
-            return _Steps(schedule.start, recurrence.every // timedelta(microseconds=1))
+            return _Steps(schedule.start, micros(recurrence.every))
         case Once():
             return _Moments(recurrence.times)
         case _:

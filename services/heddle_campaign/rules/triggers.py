@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import IntEnum
 
 from heddle_campaign.rules.signals import Payload, TriggerRule, kind_of, match_signal
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 
 DEDUPE_FOR = timedelta(days=30)
 """How long a dedupe key starts no second cycle."""
@@ -83,7 +83,7 @@ def answer(
         BadCondition: a custom trigger's condition cannot be understood; it is refused when the campaign is set.
     """
     fired_before = history.dedupe_keys.get(dedupe_key)
-    if fired_before is not None and now - fired_before < _micros(DEDUPE_FOR):
+    if fired_before is not None and now - fired_before < micros(DEDUPE_FOR):
         return Answer(SignalOutcome.DUPLICATE, reason=f"a cycle was started for {dedupe_key} before")
     answers = [
         _answer(each, agents, history, payload, words, now)
@@ -111,8 +111,8 @@ def _answer(
     if not match.fires:
         return Answer(SignalOutcome.NO_MATCH, trigger.key, match.score, reason=match.reason)
     last = history.last_fired.get(trigger.key)
-    if last is not None and now < last + _micros(trigger.cool_down):
-        cools_until = Micros(last + _micros(trigger.cool_down))
+    if last is not None and now < last + micros(trigger.cool_down):
+        cools_until = Micros(last + micros(trigger.cool_down))
         return Answer(
             SignalOutcome.COOLING_DOWN, trigger.key, match.score, reason=match.reason, cools_until=cools_until
         )
@@ -128,7 +128,3 @@ _ORDER = (SignalOutcome.FIRED, SignalOutcome.COOLING_DOWN, SignalOutcome.NOBODY,
 def _preference(each: Answer) -> tuple[int, float]:
     """What fires goes before what does not, and the stronger before the weaker."""
     return -_ORDER.index(each.outcome), each.score
-
-
-def _micros(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)

@@ -11,8 +11,8 @@ from heddle_campaign.rules.recurrence import BadRecurrence, Cron, Interval, Once
 from heddle_campaign.rules.rrule import RruleRule
 from heddle_campaign.rules.schedule import Schedule
 from heddle_campaign.rules.times import HORIZON, between, first_from
-from heddle_campaign.rules.zones import UnknownZone, check_zone, local_text, micros
-from heddle_core.clock import Micros
+from heddle_campaign.rules.zones import UnknownZone, check_zone, instant, local_text
+from heddle_core.clock import Micros, micros
 from heddle_core.errors import InvalidField
 from heddle_core.faults import Violation
 
@@ -27,8 +27,8 @@ MOST_RANGES = 64
 MOST_TIMES = 1_000
 LONGEST_SPAN = 3_660
 """Days that one span of excluded dates may have."""
-EARLIEST = micros(datetime(1970, 1, 2, tzinfo=UTC))
-LATEST = micros(datetime(2200, 1, 1, tzinfo=UTC))
+EARLIEST = instant(datetime(1970, 1, 2, tzinfo=UTC))
+LATEST = instant(datetime(2200, 1, 1, tzinfo=UTC))
 """Times beyond these are taken for mistakes of unit."""
 LOOKED_AT = 500
 """How many coming times are looked at for their distance."""
@@ -133,7 +133,7 @@ def _of_times(schedule: Schedule, now: Micros, minimum_distance: timedelta) -> I
     # Jitter keeps order, so distances are judged before it.
     coming = islice(between(schedule, first, Micros(first + HORIZON)), LOOKED_AT)
     for earlier, later in pairwise(coming):
-        if later - earlier < minimum_distance // timedelta(microseconds=1):
+        if later - earlier < micros(minimum_distance):
             zone = schedule.time_zone
             yield Violation(
                 _field_of(schedule),

@@ -6,14 +6,14 @@ the same moment: a zone table that differs between two machines would fire a tim
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from typing import NewType
 from zoneinfo import ZoneInfo
 
-from heddle_core.clock import MICROS_PER_SECOND, Micros
+from heddle_core.clock import MICROS_PER_SECOND, Micros, micros
 
 Local = NewType("Local", int)
 """What a clock on the wall shows, in microseconds as if it were UTC."""
@@ -96,9 +96,9 @@ def segments(zone: str, first: Micros, end: Micros) -> Iterator[Segment]:
         start = stop
 
 
-def micros(moment: datetime) -> Micros:
+def instant(moment: datetime) -> Micros:
     """An aware time as Micros."""
-    return Micros((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
+    return Micros(micros(moment - datetime(1970, 1, 1, tzinfo=UTC)))
 
 
 def _segments_of(zone: str, first: Micros, end: Micros) -> Iterator[Segment]:
@@ -145,7 +145,7 @@ def _first_with(zone: str, after: int, low: int, high: int) -> int:
 def _offset(zone: str, seconds: int) -> int:
     offset = datetime.fromtimestamp(seconds, _zone(zone)).utcoffset()
     assert offset is not None
-    return offset // timedelta(microseconds=1)
+    return micros(offset)
 
 
 def _year(at: Micros) -> int:

@@ -2,8 +2,7 @@
 
 from heddle_campaign.facade.ports.decisions import Fired
 from heddle_campaign.rules.triggers import DEDUPE_FOR, TriggerHistory
-from heddle_campaign.store.times import micros
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 from heddle_database.port import Transaction
 
 

@@ -11,9 +11,8 @@ from heddle_campaign.store import memory_rows
 from heddle_campaign.store.bodies import message_body, message_of
 from heddle_campaign.store.campaign_rows import lock_campaign
 from heddle_campaign.store.store import REQUESTS
-from heddle_campaign.store.times import micros
 from heddle_core.changes import Changes
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 from heddle_core.companion_errors import MemoryNotFound
 from heddle_core.ids import TenantId
 from heddle_core.requests import RequestKey

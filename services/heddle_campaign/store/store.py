@@ -17,9 +17,8 @@ from heddle_campaign.rules.queue import Bounds
 from heddle_campaign.rules.states import CampaignState, CycleState
 from heddle_campaign.store import campaign_rows, claims, cycle_rows, deciding, firing_rows, pages, settling
 from heddle_campaign.store.cycle_steps import campaign_after, queued_again, stopped
-from heddle_campaign.store.times import micros
 from heddle_core.changes import Changes
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 from heddle_core.companion_errors import CampaignNotFound, CycleNotFound
 from heddle_core.errors import EtagMismatch, IllegalTransition
 from heddle_core.requests import RequestKey

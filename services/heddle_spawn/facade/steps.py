@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from heddle_client.transience import is_passing, pause_after
 from heddle_client.values import Parts
-from heddle_core.clock import MICROS_PER_SECOND, Clock, Micros
+from heddle_core.clock import Clock, Micros, micros
 from heddle_core.failpoints import failpoint
 from heddle_core.faults import HeddleError
 from heddle_spawn.facade.ports import Runs
@@ -58,13 +58,13 @@ class Agenda:
 
     def scheduled(self, work: W) -> W:
         """The work, to be looked at with the next sweep, or when its deadline passes."""
-        sweep = self.clock.now() + _micros(self.sweep_every)
+        sweep = self.clock.now() + micros(self.sweep_every)
         deadline = work.deadline_at if work.stop is Stop.NONE else sweep
         return replace(work, due=Micros(min(sweep, deadline)))
 
     def put_off(self, work: W, error: HeddleError) -> W:
         """The work, to be tried again after a pause that grows, since the runtime cannot be asked now."""
-        due = Micros(self.clock.now() + _micros(pause_after(error, work.tries, self.sweep_every)))
+        due = Micros(self.clock.now() + micros(pause_after(error, work.tries, self.sweep_every)))
         return replace(work, tries=work.tries + 1, due=due)
 
 
@@ -92,7 +92,3 @@ async def tell_progress(runs: Runs, waiter: Waiter, report: tuple[str, float], *
     # A report is worth nothing later: what is refused now shows again where the end is told.
     with suppress(HeddleError):
         await runs.report(waiter.input_id, message, fraction, request_id=request_id, token=waiter.token)
-
-
-def _micros(duration: timedelta) -> int:
-    return round(duration.total_seconds() * MICROS_PER_SECOND)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from heddle_core.changes import Changes
-from heddle_core.clock import Micros
+from heddle_core.clock import Micros, micros
 from heddle_core.errors import Conflict, InvalidField, invalid
 from heddle_core.requests import RequestKey
 from heddle_database.port import Database, Transaction
@@ -56,7 +56,7 @@ class Store:
         """Forget `most` requests that are older, but for those whose child or group ended less than a day ago, or has
         not ended. What they made is found by its spawn key all the same.
         """
-        ended = _micros(_AFTER_END)
+        ended = micros(_AFTER_END)
         return await self.database.write(
             lambda tx: _REQUESTS.purge(tx, kept_for, most, _AT_REST, ended=tx.now - ended), bulk=True
         )
@@ -160,7 +160,7 @@ class Store:
 
     async def take_due(self, limit: int) -> Due:
         """See the port."""
-        return await self.database.write(lambda tx: _take_due(tx, limit, _micros(self.sweep_every)))
+        return await self.database.write(lambda tx: _take_due(tx, limit, micros(self.sweep_every)))
 
     async def _spawns(self, condition: str, tenant: str, **parameters: object) -> tuple[Spawn, ...]:
         sql = f"SELECT {spawn_rows.COLUMNS} FROM spawns WHERE tenant = :tenant AND {condition}"
@@ -215,10 +215,6 @@ def _open_stage(tx: Transaction, group: Group) -> None:
         stage=group.current_stage,
         pending=int(SpawnState.PENDING),
     )
-
-
-def _micros(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)
 
 
 def _take_due(tx: Transaction, limit: int, again: int) -> Due:
