@@ -15,6 +15,7 @@ from heddle_campaign.rules.queue import Bounds
 from heddle_campaign.rules.states import CycleState
 from heddle_client.values import FactPage, Forecast, NewThread, NewTurn, RunState, RunView, Text
 from heddle_core.errors import (
+    RequestIdReused,
     ServiceUnreachable,
 )
 from heddle_core.faults import HeddleError
@@ -37,6 +38,12 @@ class FakeRuns:
     """Answers to starts that never arrive: the run is there all the same."""
     threads: list[NewThread] = field(default_factory=list[NewThread])
     """Those that were asked for, in order."""
+    cancels: dict[str, str] = field(default_factory=dict[str, str])
+    """What each request id was used for."""
+
+    def _know(self, request_id: str, body: str) -> None:
+        if self.cancels.setdefault(request_id, body) != body:
+            raise RequestIdReused(request_id, "CancelRun")
 
     def _ask(self, what: str) -> None:
         self.asked.append(what)
@@ -63,11 +70,16 @@ class FakeRuns:
 
     async def cancel(self, run_id: str, *, request_id: str, note: str = "") -> None:
         self._ask("cancel")
+        self._know(request_id, f"run {run_id}: {note}")
         if not self.of(run_id).state.terminal:
             self.goes_on(run_id, state=RunState.CANCELLED)
 
     async def cancel_start(self, turn_request_id: str, *, request_id: str, note: str = "") -> RunView | None:
         self._ask("cancel_start")
+        self._know(request_id, f"start {turn_request_id}: {note}")
+        run = self.runs.get(turn_request_id)
+        if run is not None and not run.state.terminal:
+            self.goes_on(run.run_id, state=RunState.CANCELLED)
         return self.runs.get(turn_request_id)
 
     async def get(self, run_id: str) -> RunView:

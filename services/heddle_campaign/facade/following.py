@@ -57,7 +57,7 @@ class Following:
         """A RUNNING turn as its run stands; one that waits for an input is still at work. Raises HeddleError."""
         try:
             if self.cycle.stop:
-                await self.runs.cancel(turn.run_id, request_id=self._cancel_id(turn), note=self.cycle.stop_note)
+                await self.runs.cancel(turn.run_id, request_id=self._own_id(turn, "stop"), note=self.cycle.stop_note)
             run = await self.runs.get(turn.run_id)
         except NotFound as error:
             return self.failed(turn, CycleFailure(error.reason, str(error), False))
@@ -81,7 +81,8 @@ class Following:
         if not turn.prepared:
             return _cancelled(turn)
         request_id = turn_request_id(self.cycle.cycle_id, turn.role, turn.attempt)
-        run = await self.runs.cancel_start(request_id, request_id=self._cancel_id(turn), note=self.cycle.stop_note)
+        cancel_id = self._own_id(turn, "cancel")
+        run = await self.runs.cancel_start(request_id, request_id=cancel_id, note=self.cycle.stop_note)
         return _accepted(turn, run) if run is not None else _cancelled(turn)
 
     def failed(self, turn: CycleTurn, failure: CycleFailure) -> CycleTurn:
@@ -108,15 +109,16 @@ class Following:
     def _thread(self, turn: CycleTurn) -> NewThread:
         zone = schedule_of(self.campaign).time_zone
         return NewThread(
-            turn_request_id(self.cycle.cycle_id, f"{turn.role}/thread", turn.attempt),
+            self._own_id(turn, "thread"),
             turn.new_thread,
             thread_title(self.campaign.settings, self.cycle, turn, zone),
             self.campaign.settings.labels,
         )
 
-    def _cancel_id(self, turn: CycleTurn) -> RequestId:
+    def _own_id(self, turn: CycleTurn, what: str) -> RequestId:
+        """The id of another request about a turn than its start; one for each thing that is asked."""
         # A role has no slash, so no turn's own request is called so.
-        return turn_request_id(self.cycle.cycle_id, f"{turn.role}/cancel", turn.attempt)
+        return turn_request_id(self.cycle.cycle_id, f"{turn.role}/{what}", turn.attempt)
 
 
 def _accepted(turn: CycleTurn, run: RunView) -> CycleTurn:
