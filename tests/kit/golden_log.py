@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,9 @@ async def _work(shop: Shop) -> None:
     )
     await shop.turn("work", "und kurz, bitte", policy=ConflictPolicy.STEER)
     minted = InputId("inp_minted")
+    terms = e.ToolTerms(risk=2, idempotent=True, deadline=timedelta(seconds=30), price=MicroUsd(10))
     await owner.write(
-        e.ToolCallStarted(call, "kit/look", "key:c1", "sha256:0", minted, owner.claim.fence),
+        e.ToolCallStarted(call, "kit/look", "key:c1", "sha256:0", minted, owner.claim.fence, terms=terms),
         e.ToolCallProgressed(call, 0.5, "halb"),
         e.WorkUpdated("w1", "in Arbeit", 0.5),
         e.ToolCallCompleted(call, e.ToolCallOutcome.OK, (Text("drei Paar"),), MicroUsd(10), ("buy",)),
