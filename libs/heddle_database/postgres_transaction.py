@@ -239,7 +239,7 @@ def end(link: PostgresLink, driver: PostgresDriver, transaction: PostgresTransac
     try:
         if not driver.is_closed() and driver.is_in_transaction() and not transaction.unsound:
             await_only(driver.execute("ROLLBACK"))
-    except Exception:
+    except Exception:  # whatever it was: a connection that cannot be rolled back is not used again
         transaction.unsound = True
     if transaction.unsound:
         link.drop()

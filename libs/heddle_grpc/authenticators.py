@@ -11,13 +11,13 @@ from heddle_core.clock import Clock
 from heddle_core.errors import CannotServe, CredentialInvalid
 from heddle_grpc.identity import Authenticator, Development, identity_of
 from heddle_grpc.identity_files import read_identities
-from heddle_grpc.identity_kinds import DEVELOPMENT, JWT, CallerSettings, accepted_kinds
+from heddle_grpc.identity_kinds import DEVELOPMENT, JWT, ServedSettings, accepted_kinds
 from heddle_grpc.identity_settings import IdentitySettings, JwtSettings
 
 
 @asynccontextmanager
 async def authenticators(
-    settings: CallerSettings, scopes: Iterable[str], clock: Clock
+    settings: ServedSettings, scopes: Iterable[str], clock: Clock
 ) -> AsyncGenerator[tuple[Authenticator, ...]]:
     """What verifies each kind that is taken. The keys of an issuer are kept fresh while the block lasts.
 

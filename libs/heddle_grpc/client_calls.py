@@ -7,17 +7,17 @@ import grpc
 
 from heddle_core.faults import HeddleError
 
-Told = Callable[[grpc.aio.AioRpcError, str], HeddleError]
+FaultOf = Callable[[grpc.aio.AioRpcError, str], HeddleError]
 """Our error for one of gRPC's, from a call of that method."""
 
 
 class _Delegating(grpc.aio.Call):
     """Everything of a call that is not its answers."""
 
-    def __init__(self, raw: Any, method: str, told: Told) -> None:
+    def __init__(self, raw: Any, method: str, fault_of: FaultOf) -> None:
         self._raw = raw
         self._method = method
-        self._of = told
+        self._fault_of = fault_of
 
     def cancelled(self) -> bool:
         return self._raw.cancelled()
@@ -50,10 +50,10 @@ class _Delegating(grpc.aio.Call):
         try:
             await self._raw.wait_for_connection()
         except grpc.aio.AioRpcError as error:
-            raise self._told(error) from error
+            raise self._translated(error) from error
 
-    def _told(self, error: grpc.aio.AioRpcError) -> HeddleError:
-        return self._of(error, self._method)
+    def _translated(self, error: grpc.aio.AioRpcError) -> HeddleError:
+        return self._fault_of(error, self._method)
 
 
 class UnaryCall(_Delegating):
@@ -63,14 +63,14 @@ class UnaryCall(_Delegating):
         try:
             return (yield from cast("Generator[Any, None, Any]", self._raw.__await__()))
         except grpc.aio.AioRpcError as error:
-            raise self._told(error) from error
+            raise self._translated(error) from error
 
     async def write(self, request: Any) -> None:
         """Send one more request, where the method takes a stream of them."""
         try:
             await self._raw.write(request)
         except grpc.aio.AioRpcError as error:
-            raise self._told(error) from error
+            raise self._translated(error) from error
 
     async def done_writing(self) -> None:
         """Say that no more requests come."""
@@ -80,8 +80,8 @@ class UnaryCall(_Delegating):
 class StreamCall(_Delegating):
     """A call with a stream of answers: iterate it, and cancel it when leaving early."""
 
-    def __init__(self, raw: Any, method: str, told: Told) -> None:
-        super().__init__(raw, method, told)
+    def __init__(self, raw: Any, method: str, fault_of: FaultOf) -> None:
+        super().__init__(raw, method, fault_of)
         self._answers: Any = None
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -93,14 +93,14 @@ class StreamCall(_Delegating):
         try:
             return await self._answers.__anext__()
         except grpc.aio.AioRpcError as error:
-            raise self._told(error) from error
+            raise self._translated(error) from error
 
     async def read(self) -> Any:
         """The next answer, or grpc.aio.EOF. Not together with iteration."""
         try:
             return await self._raw.read()
         except grpc.aio.AioRpcError as error:
-            raise self._told(error) from error
+            raise self._translated(error) from error
 
 
 class StreamStreamCall(StreamCall):
@@ -111,7 +111,7 @@ class StreamStreamCall(StreamCall):
         try:
             await self._raw.write(request)
         except grpc.aio.AioRpcError as error:
-            raise self._told(error) from error
+            raise self._translated(error) from error
 
     async def done_writing(self) -> None:
         """Say that no more requests come."""

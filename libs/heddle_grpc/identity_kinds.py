@@ -3,40 +3,17 @@
 Nothing here loads what verifies a credential, so whoever only asks, as `heddle doctor`, does not wait for it.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from heddle_core.errors import CannotServe
 from heddle_grpc.addresses import is_loopback
-from heddle_grpc.identity_settings import IdentitySettings, JwtSettings
-
-if TYPE_CHECKING:
-    from pydantic_settings import SettingsConfigDict
+from heddle_grpc.identity_settings import JwtSettings
+from heddle_grpc.served_settings import ServedSettings
 
 API_KEYS, JWT, CERTIFICATES, DEVELOPMENT = "api_keys", "jwt", "certificates", "development"
 
 
-class CallerSettings(Protocol):
-    """What the settings of every service say of its callers."""
-
-    @property
-    def model_config(self) -> "SettingsConfigDict":
-        """With the prefix of its variables, by which errors name them."""
-        ...
-
-    @property
-    def identity(self) -> IdentitySettings:
-        """Who may call."""
-        ...
-
-    @property
-    def tls_client_ca(self) -> Path | None:
-        """Roots of the client certificates that are asked for; None: none is."""
-        ...
-
-
-def accepted_kinds(settings: CallerSettings) -> tuple[str, ...]:
+def accepted_kinds(settings: ServedSettings) -> tuple[str, ...]:
     """The kinds of credentials that are taken; the development identity alone where nothing else is set.
 
     Raises CannotServe for one that is set by half.
@@ -56,7 +33,7 @@ def accepted_kinds(settings: CallerSettings) -> tuple[str, ...]:
     return tuple(kinds) or (DEVELOPMENT,)
 
 
-def is_development(settings: CallerSettings) -> bool:
+def is_development(settings: ServedSettings) -> bool:
     """Whether callers are taken at their word, which only loopback allows. Raises as `accepted_kinds`."""
     return accepted_kinds(settings) == (DEVELOPMENT,)
 

@@ -6,27 +6,19 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from heddle_core import failpoints
 from heddle_core.faults import HeddleError
 from heddle_core.json_logs import set_up_logs
 from heddle_grpc.drain import asked_by_signal
+from heddle_grpc.served_settings import ServedSettings
 
 Running = AbstractAsyncContextManager[Mapping[str, object]]
 """Serves while it is entered; gives what is told on the first line."""
 
 
-class Logged(Protocol):
-    """What the settings of every service say of its log."""
-
-    @property
-    def log_level(self) -> str:
-        """The least level of what is logged."""
-        ...
-
-
-S = TypeVar("S", bound=Logged)
+S = TypeVar("S", bound=ServedSettings)
 
 
 def run(name: str, read: Callable[[], S], serving: Callable[[S], Running]) -> int:

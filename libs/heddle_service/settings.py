@@ -1,17 +1,16 @@
-"""The settings that every service beside the runtime has: where it serves and for whom, on which database and bus."""
+"""The settings that every service beside the runtime has: its database and its bus, its way in, how it goes round."""
 
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import Field, SecretStr, field_serializer
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from heddle_bus.endpoint import FindEndpoint, endpoint_finder
 from heddle_client.motion import MotionSettings
+from heddle_database.addresses import without_password
 from heddle_grpc.companions import WayIn
-from heddle_grpc.identity_settings import IdentitySettings
+from heddle_grpc.served_settings import ServedSettings
 from heddle_service.door import DoorSettings
 
 _LOOK_ALONE = timedelta(seconds=1)
@@ -20,30 +19,11 @@ _LOOK_ALONE = timedelta(seconds=1)
 Positive = Annotated[timedelta, Field(gt=timedelta(0))]
 
 
-class ServiceSettings(BaseSettings):
-    """What can be set on every such service. Each adds its own, a prefix of its variables and its port."""
-
-    model_config = SettingsConfigDict(
-        env_nested_delimiter="__",
-        extra="ignore",
-        frozen=True,
-        secrets_dir=None,
-        hide_input_in_errors=True,  # what does not fit may be a secret in the wrong place
-    )
+class ServiceSettings(ServedSettings):
+    """What can be set on every service beside the runtime."""
 
     data_dir: Path = Field(default=Path(".heddle"), description="Folder of the embedded database.")
-    listen: str = Field(default="127.0.0.1:0", description="`host:port` or `unix:/path`; port 0 picks one.")
-    operations: str | None = Field(default=None, description="Plaintext address of health and channelz.")
-    operations_http: str | None = Field(default=None, description="Address of /livez, /readyz and /metrics.")
-    reflection: bool = Field(default=True, description="Let clients ask for the contract.")
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    tls_client_ca: Path | None = Field(default=None, description="With it, each client must show a certificate.")
-    allow_plaintext: bool = Field(
-        default=False, description="Serve without TLS beyond loopback, as behind a mesh that encrypts."
-    )
     runtime: DoorSettings = DoorSettings()
-    identity: IdentitySettings = IdentitySettings()
     database: str = Field(
         default="",
         repr=False,
@@ -77,12 +57,10 @@ class ServiceSettings(BaseSettings):
     requests_kept: Annotated[timedelta, Field(ge=timedelta(days=1))] = Field(
         default=timedelta(days=7), description="How long a repeated request is known to be one, at least a day."
     )
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    log_calls: bool = Field(default=False, description="Log calls that ended well, too.")
 
     @field_serializer("database")
     def _without_password(self, address: str) -> str:
-        return re.sub(r"(?<=password=)[^&]*", "***", re.sub(r"(//[^:@/]*:).*@", r"\1***@", address))
+        return without_password(address)
 
     @property
     def motion(self) -> MotionSettings:

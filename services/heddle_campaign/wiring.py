@@ -41,10 +41,9 @@ from heddle_grpc.companions import Companion, OpenCompanion, WayIn
 from heddle_grpc.drain import Drain
 from heddle_grpc.identity import ACT_AS
 from heddle_grpc.routes import Service
-from heddle_grpc.standalone import told_address
+from heddle_grpc.server import Server
 from heddle_grpc.tool_routing import TOOL_SERVICE
 from heddle_service.opening import opened, sharing
-from heddle_service.serving import server_of
 from heddle_service.settings import by_way
 
 MIGRATIONS = Migrations("campaign", Path(__file__).parent / "store" / "migrations")
@@ -87,10 +86,10 @@ async def running_campaign(settings: CampaignServiceSettings) -> AsyncGenerator[
     clock, drain = SystemClock(), Drain()
     callers = authenticators(settings, (RUN, READ, ACT_AS), clock)
     async with callers as known, campaign_parts(settings, clock, drain) as parts:
-        server = server_of(settings, parts.services, known, clock, drain)
+        server = Server(settings.server(), parts.services, authenticators=known, ids=TimeOrderedIds(clock), drain=drain)
         async with server.running(), parts.serving() as webhooks_port:
             yield RunningCampaign(
-                address=told_address(settings.listen, server.ports[0]),
+                address=settings.address(server.ports[0]),
                 operations_port=server.operations_port,
                 operations_http_port=server.operations_http_port,
                 webhooks_port=webhooks_port,

@@ -127,8 +127,8 @@ def _settings() -> "RuntimeSettings | Finding":
 
 async def _database(settings: "RuntimeSettings") -> list[Finding]:
     """Whether PostgreSQL answers, where the settings name one."""
+    from heddle_database.addresses import without_password
     from heddle_runtime.maintenance.databases import opened_postgres
-    from heddle_runtime.settings import without_password
 
     address = settings.database
     if not address:

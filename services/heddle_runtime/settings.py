@@ -3,14 +3,14 @@
 `HEDDLE_LISTEN=127.0.0.1:0`, `HEDDLE_LIMITS__STEPS=12`. Secrets are never printed.
 """
 
-import re
 from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from heddle_grpc.identity_settings import IdentitySettings
+from heddle_database.addresses import without_password
+from heddle_grpc.served_settings import ServedSettings
 
 
 class _Part(BaseModel):
@@ -152,17 +152,10 @@ class RetentionSettings(_Part):
     )
 
 
-class RuntimeSettings(BaseSettings):
+class RuntimeSettings(ServedSettings):
     """Everything that can be set on a runtime."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="HEDDLE_",
-        env_nested_delimiter="__",
-        extra="ignore",
-        frozen=True,
-        secrets_dir=None,
-        hide_input_in_errors=True,  # what does not fit may be a secret in the wrong place
-    )
+    model_config = SettingsConfigDict(env_prefix="HEDDLE_")
 
     data_dir: Path = Field(default=Path(".heddle"), description="Folder of the embedded database.")
     database: str = Field(
@@ -181,15 +174,6 @@ class RuntimeSettings(BaseSettings):
     no_nats: bool = Field(default=False, description="Leave out the server that `heddle up` brings along.")
     bus: BusSettings = BusSettings()
     listen: str = Field(default="127.0.0.1:7233", description="`host:port` or `unix:/path`; port 0 picks one.")
-    operations: str | None = Field(default=None, description="Plaintext address of health and channelz.")
-    operations_http: str | None = Field(default=None, description="Address of /livez, /readyz and /metrics.")
-    reflection: bool = Field(default=True, description="Let clients ask for the contract.")
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    tls_client_ca: Path | None = Field(default=None, description="With it, each client must show a certificate.")
-    allow_plaintext: bool = Field(
-        default=False, description="Serve without TLS beyond loopback, as behind a mesh that encrypts."
-    )
     model: str = Field(
         default="scripted:hello",
         description="Used where nobody names a model; `scripted:` may be followed by a scenario file's path.",
@@ -201,15 +185,7 @@ class RuntimeSettings(BaseSettings):
     lanes: LaneTimes = LaneTimes()
     streams: StreamTimes = StreamTimes()
     retention: RetentionSettings = RetentionSettings()
-    identity: IdentitySettings = IdentitySettings()
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    log_calls: bool = Field(default=False, description="Log calls that ended well, too.")
 
     @field_serializer("database")
     def _without_password(self, address: str) -> str:
         return without_password(address)
-
-
-def without_password(address: str) -> str:
-    """A database's address as it may be shown."""
-    return re.sub(r"(?<=password=)[^&]*", "***", re.sub(r"(//[^:@/]*:).*@", r"\1***@", address))

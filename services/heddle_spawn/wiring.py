@@ -21,10 +21,9 @@ from heddle_grpc.authenticators import authenticators
 from heddle_grpc.companions import Companion, OpenCompanion, WayIn
 from heddle_grpc.drain import Drain
 from heddle_grpc.routes import Service
-from heddle_grpc.standalone import told_address
+from heddle_grpc.server import Server
 from heddle_grpc.tool_routing import TOOL_SERVICE
 from heddle_service.opening import opened, sharing
-from heddle_service.serving import server_of
 from heddle_service.settings import by_way
 from heddle_spawn.facade.attending import Attending
 from heddle_spawn.facade.grouping import Grouping
@@ -80,10 +79,10 @@ async def running_spawn(settings: SpawnSettings) -> AsyncGenerator[RunningSpawn]
     clock, drain = SystemClock(), Drain()
     callers = authenticators(settings, (RUN, READ, ACT_AS), clock)
     async with callers as known, spawn_parts(settings, clock, drain) as parts:
-        server = server_of(settings, parts.services, known, clock, drain)
+        server = Server(settings.server(), parts.services, authenticators=known, ids=TimeOrderedIds(clock), drain=drain)
         async with server.running(), parts.serving():
             yield RunningSpawn(
-                address=told_address(settings.listen, server.ports[0]),
+                address=settings.address(server.ports[0]),
                 operations_port=server.operations_port,
                 operations_http_port=server.operations_http_port,
                 changes=parts.changes,

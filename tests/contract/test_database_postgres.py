@@ -79,7 +79,7 @@ async def until_it_works(database: Database, number: int) -> int:
         try:
             await database.write(insert(number))
         except StoreUnavailable:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # the pause of a client that sends again: nothing tells it of the server's return
         except StatementFailed:
             return attempt  # it had happened, and nobody knew
         else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import trustme
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
@@ -69,6 +70,12 @@ class Authority:
         """The settings of a server on this machine that asks each client for a certificate."""
         made = self._issued("server", "localhost", "127.0.0.1")
         return {"tls_certificate": made["certificate"], "tls_key": made["key"], "tls_client_ca": self.roots}
+
+    def server_credentials(self, name: str) -> grpc.ServerCredentials:
+        """The same for a server of that name which has no settings."""
+        made = self._issued(name, name)
+        pair = Path(made["key"]).read_bytes(), Path(made["certificate"]).read_bytes()
+        return grpc.ssl_server_credentials([pair], self.ca.cert_pem.bytes(), require_client_auth=True)
 
     def _issued(self, file: str, *names: str) -> dict[str, str]:
         made = self.ca.issue_cert(*names)

@@ -25,6 +25,7 @@ from heddle_runtime.tools.port import ToolFault, ToolFaultKind, ToolProvider, To
 from heddle_runtime.wiring.tool_credentials import SETTING, reached
 from heddle_spawn.settings import SpawnSettings
 from heddle_spawn.wiring import running_spawn
+from tests.kit.credentials import Authority
 from tests.kit.log_capture import capture_logs
 from tests.kit.tool_servers import declared, invocation_of, result
 
@@ -217,51 +218,32 @@ async def test_a_spawn_service_tells_at_once_what_the_key_of_the_runtime_lacks(
 # --- TLS -------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Authority:
-    """Issues certificates for both sides."""
-
-    folder: Path
-    ca: trustme.CA = field(default_factory=trustme.CA)
-
-    @property
-    def roots(self) -> Path:
-        return written(self.folder / "ca.pem", self.ca.cert_pem.bytes().decode())
-
-    def server(self, name: str) -> grpc.ServerCredentials:
-        """Of a server that asks each client for a certificate."""
-        made = self.ca.issue_cert(name)
-        pair = (made.private_key_pem.bytes(), b"".join(blob.bytes() for blob in made.cert_chain_pems))
-        return grpc.ssl_server_credentials([pair], self.ca.cert_pem.bytes(), require_client_auth=True)
-
-    def client(self) -> dict[str, Path]:
-        made = self.ca.issue_cert("runtime.internal")
-        chain = "".join(blob.bytes().decode() for blob in made.cert_chain_pems)
-        return {
-            "certificate_file": written(self.folder / "client.pem", chain),
-            "key_file": written(self.folder / "client.key", made.private_key_pem.bytes().decode()),
-        }
-
-
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
+def shown_by(authority: Authority) -> dict[str, Any]:
+    """What is shown to tools.internal, and whom to trust there."""
+    client = authority.client("runtime.internal")
+    files = {"ca_file": client["ca"], "certificate_file": client["certificate"], "key_file": client["key"]}
+    return {**files, "server_name": "tools.internal"}
+
+
 async def test_a_certificate_is_shown_and_a_new_one_once_its_files_change(authority: Authority) -> None:
-    shown: dict[str, Any] = {"ca_file": authority.roots, "server_name": "tools.internal", **authority.client()}
+    shown = shown_by(authority)
     async with (
-        at_gate(Gate(), authority.server("tools.internal")) as gate,
+        at_gate(Gate(), authority.server_credentials("tools.internal")) as gate,
         provider(f"{LOCAL}:{gate.port}", **shown) as known,
     ):
         (spec,) = await known.list_tools()
         of_the_server, authority.ca = authority.ca, trustme.CA()
-        assert authority.roots.exists()
+        assert authority.roots, "their file says so"
         failed = await outcome_of(known, spec)
         assert isinstance(failed, Failed), "another authority is trusted, and the server is not of it"
         assert f"{SETTING} says of TLS" in failed.message
         authority.ca = of_the_server
-        assert authority.roots.exists() and authority.client()
+        shown_by(authority)
         assert isinstance(await outcome_of(known, spec), Replied)
 
 
@@ -275,11 +257,11 @@ async def test_a_certificate_is_shown_and_a_new_one_once_its_files_change(author
     ],
 )
 async def test_tls_that_does_not_fit_is_told_with_the_setting(authority: Authority, without: tuple[str, ...]) -> None:
-    shown: dict[str, Any] = {"ca_file": authority.roots, "server_name": "tools.internal", **authority.client()}
+    shown = shown_by(authority)
     for name in without:
         del shown[name]
     async with (
-        at_gate(Gate(), authority.server("tools.internal")) as gate,
+        at_gate(Gate(), authority.server_credentials("tools.internal")) as gate,
         provider(f"{LOCAL}:{gate.port}", **shown) as wrong,
     ):
         fault = await fault_of(wrong)
@@ -288,10 +270,10 @@ async def test_tls_that_does_not_fit_is_told_with_the_setting(authority: Authori
 
 
 async def test_a_key_that_is_none_is_told_as_a_provider_that_cannot_be_reached(authority: Authority) -> None:
-    shown: dict[str, Any] = {"ca_file": authority.roots, "server_name": "tools.internal", **authority.client()}
-    written(shown["key_file"], "no key")
+    shown = shown_by(authority)
+    written(Path(shown["key_file"]), "no key")
     async with (
-        at_gate(Gate(), authority.server("tools.internal")) as gate,
+        at_gate(Gate(), authority.server_credentials("tools.internal")) as gate,
         provider(f"{LOCAL}:{gate.port}", **shown) as wrong,
     ):
         fault = await fault_of(wrong)

@@ -17,8 +17,6 @@ from heddle_grpc.identity import Credentials
 from heddle_grpc.identity_kinds import accepted_kinds, is_development
 from heddle_grpc.server import Server
 from heddle_runtime.settings import RuntimeSettings
-from heddle_runtime.wiring.server import server_of as server_of_runtime
-from heddle_service.serving import server_of as server_beside
 from heddle_spawn.settings import SpawnSettings
 
 SERVICES = [RuntimeSettings, SpawnSettings, CampaignServiceSettings]
@@ -152,9 +150,7 @@ async def test_no_identity_belongs_to_a_reserved_tenant_or_to_none(settings: Mak
 
 def server_of(given: Settings) -> Server:
     """The server of a service that serves nothing to nobody."""
-    if isinstance(given, RuntimeSettings):
-        return server_of_runtime(given, (), (), inside=None, sources=(), ids=CountingIds(), drain=Drain())
-    return server_beside(given, (), (), ManualClock(), Drain())
+    return Server(given.server(), (), authenticators=(), ids=CountingIds(), drain=Drain())
 
 
 @pytest.mark.parametrize("kind", SERVICES)

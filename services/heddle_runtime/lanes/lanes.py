@@ -248,7 +248,7 @@ class Lanes:
         except HeddleError as error:
             log.warning("cannot go on", reason=error.reason, problem=str(error))
             await self._give_up(journal, str(error))
-        except Exception:
+        except Exception:  # one run fails, and says under which number the log tells why; the others go on
             incident = self._equipment.ids.new("inc")
             log.exception("the orchestrator failed", incident=incident)
             await self._give_up(journal, f"a fault of the runtime, noted in its log as {incident}")

@@ -21,7 +21,7 @@ from heddle_grpc.drain import Drain
 from heddle_grpc.identity import ACT_AS
 from heddle_grpc.identity_kinds import accepted_kinds, is_development
 from heddle_grpc.routes import Service
-from heddle_grpc.standalone import told_address
+from heddle_grpc.server import Server
 from heddle_runtime.facade.agent_commands import ServerDescription
 from heddle_runtime.facade.agents import Agents
 from heddle_runtime.facade.controls import Controls
@@ -67,7 +67,6 @@ from heddle_runtime.wiring.database import open_database
 from heddle_runtime.wiring.metrics import RuntimeMeasures
 from heddle_runtime.wiring.models import Models, models_of
 from heddle_runtime.wiring.replicas import Watchers, among_replicas
-from heddle_runtime.wiring.server import server_of
 from heddle_runtime.wiring.tools import tools_of
 
 _CAPABILITIES = ("deltas", "tools.builtin", "tools.grpc", "response_format", "plan_mode", "client_tools")
@@ -126,11 +125,10 @@ async def running_runtime(
         measures = RuntimeMeasures(opened.database, lambda: lanes.running, publishes=bus is not None)
         store.log.add_witness(lambda committed: measures.committed(committed, None))
         services = (*parts.services, *beside.services)
-        server = server_of(
-            settings,
+        server = Server(
+            settings.server(inside=beside.socket),
             services,
-            (beside.keys, *callers),
-            inside=beside.socket,
+            authenticators=(beside.keys, *callers),
             sources=(measures.read,),
             ids=ids,
             drain=drain,
@@ -145,7 +143,7 @@ async def running_runtime(
         upkeep = _upkeep(settings, store, lanes.worker_id, bus)
         working = lanes.serving(settings.listen, sole_process=opened.sole_process)
         async with working, upkeep.serving(), server.running():  # the eldest is found by the lease that lanes begin
-            address = told_address(settings.listen, server.ports[0])
+            address = settings.address(server.ports[0])
             async with beside.serving():
                 yield RunningRuntime(
                     address=address,
