@@ -29,6 +29,7 @@ from heddle_core.errors import (
 )
 from heddle_core.faults import HeddleError, StatusCode, Violation
 from heddle_core.reasons import by_reason
+from heddle_core.texts import clipped
 
 DOMAIN = "heddle"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -50,8 +51,8 @@ _TOO_LARGE = re.compile(r"(SERVER|CLIENT)?:?\s*(Sent|Received) message larger th
 
 def to_status(error: HeddleError) -> status_pb2.Status:
     """The status that tells `error` to a caller in any language."""
-    metadata = {key: _cut(value, _MOST_VALUE) for key, value in error.metadata.items()}
-    message = _cut(str(error), _MOST_MESSAGE)
+    metadata = {key: _sendable(value, _MOST_VALUE) for key, value in error.metadata.items()}
+    message = _sendable(str(error), _MOST_MESSAGE)
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata),
         _help(error.reason),
@@ -108,7 +109,7 @@ def grpc_code(error: HeddleError) -> grpc.StatusCode:
 
 def message_of(error: HeddleError) -> str:
     """The error's message, cut to what fits into metadata."""
-    return _cut(str(error), _MOST_MESSAGE)
+    return _sendable(str(error), _MOST_MESSAGE)
 
 
 _GRPC_CODES = {each: grpc.StatusCode[each.name] for each in StatusCode}
@@ -125,7 +126,7 @@ def _special(error: HeddleError, metadata: Mapping[str, str]) -> Message | None:
         return error_details_pb2.BadRequest(
             field_violations=[
                 error_details_pb2.BadRequest.FieldViolation(
-                    field=_cut(each.field, 128), description=_cut(each.remedy, 256), reason=error.reason
+                    field=_sendable(each.field, 128), description=_sendable(each.remedy, 256), reason=error.reason
                 )
                 for each in error.violations
             ]
@@ -181,7 +182,7 @@ def _of_transport(error: grpc.aio.AioRpcError, *, method: str, target: str) -> H
     details = error.details() or ""
     match error.code():
         case grpc.StatusCode.UNAVAILABLE:
-            return ServiceUnreachable(target or "the server", _cut(details, _MOST_VALUE))
+            return ServiceUnreachable(target or "the server", _sendable(details, _MOST_VALUE))
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlinePassed(method)
         case grpc.StatusCode.CANCELLED:
@@ -234,7 +235,6 @@ def _unpack(status: status_pb2.Status, detail: Message) -> bool:
     return False
 
 
-def _cut(text: str, most: int) -> str:
+def _sendable(text: str, most: int) -> str:
     """`text` as valid UTF-8 of at most `most` characters."""
-    short = text if len(text) <= most else f"{text[: most - 1]}…"
-    return short.encode("utf-8", "replace").decode()
+    return clipped(text, most).encode("utf-8", "replace").decode()

@@ -10,7 +10,7 @@ from heddle_campaign.facade.calling import Caller, Calling
 from heddle_campaign.facade.ports.campaigns import CampaignStore
 from heddle_campaign.facade.ports.memories import MemoryStore
 from heddle_campaign.facade.remembering import facts_of, learn_from_thread
-from heddle_campaign.rules.extraction import cut, message_id, noted, turn_type
+from heddle_campaign.rules.extraction import kept_text, message_id, noted, turn_type
 from heddle_campaign.rules.learned import Citation, Learned, PeerMessage, PeerMessageKind
 from heddle_campaign.rules.memories import MemoryKind
 from heddle_client.values import AssetReference
@@ -105,7 +105,7 @@ class Messages:
             message_id(origin.run_id, origin.key),
             letter.kind,
             sender,
-            cut(letter.text),
+            kept_text(letter.text),
             await self.store.now(),
             letter.receiver_role,
             letter.asset,

@@ -14,7 +14,7 @@ from heddle_campaign.rules.budget import Share, left_for_cycle, split
 from heddle_campaign.rules.campaigns import Campaign, CampaignAgent
 from heddle_campaign.rules.cycle_keys import CycleOrigin, turn_request_id, turn_thread_id
 from heddle_campaign.rules.cycles import Cycle, CycleTurn, MemoryUse, SkipReason
-from heddle_campaign.rules.extraction import cut, turn_type
+from heddle_campaign.rules.extraction import kept_text, turn_type
 from heddle_campaign.rules.learned import Learned, PeerMessage
 from heddle_campaign.rules.memories import Known, Wanted, rank
 from heddle_campaign.rules.rotation import (
@@ -159,7 +159,7 @@ def _choice(
 
 
 def _note(why: str) -> str:
-    return cut(f"nobody can be asked: {why}")
+    return kept_text(f"nobody can be asked: {why}")
 
 
 def _within_dates(campaign: Campaign, cycle: Cycle) -> bool:

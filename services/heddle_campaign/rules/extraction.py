@@ -19,6 +19,7 @@ from heddle_campaign.rules.words import content_type
 from heddle_client.values import AssetReference, Json, RunState, RunView, Text
 from heddle_core.clock import Micros
 from heddle_core.ids import TenantId
+from heddle_core.texts import clipped, storable
 
 MOST_TEXT = 2_000
 """Characters of a memory (contract: Memory.text); longer ones are cut."""
@@ -72,7 +73,7 @@ def memories_of(
     outcome = Memory(
         memory_id(run.run_id, "outcome"),
         MemoryKind.OUTCOME,
-        cut(_outcome(cycle, turn, run)),
+        kept_text(_outcome(cycle, turn, run)),
         run.end_time,
         platform=cycle.platform,
         content_type=_type_made(run) or turn_type(cycle, turn),
@@ -86,7 +87,7 @@ def memories_of(
             Memory(
                 memory_id(run.run_id, f"decision:{place}"),
                 MemoryKind.DECISION,
-                cut(decided.text),
+                kept_text(decided.text),
                 run.end_time,
                 platform=decided.platform or cycle.platform,
                 content_type=turn_type(cycle, turn),
@@ -120,7 +121,7 @@ def noted(
     return Memory(
         memory_id(run_id, f"call:{key}"),
         kind,
-        cut(text),
+        kept_text(text),
         now,
         platform=platform,
         content_type=about,
@@ -150,15 +151,9 @@ def message_id(*parts: str) -> str:
     return f"pm_{uuid5(_SPACE, _joined(('message', *parts))).hex}"
 
 
-def cut(text: str, most: int = MOST_TEXT) -> str:
-    """The text without blank ends, cut to so many characters and marked where it was."""
-    text = plain(text).strip()
-    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
-
-
-def plain(text: str) -> str:
-    """The text without what no text column takes: NUL and lone surrogates, which JSON can spell."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
+def kept_text(text: str) -> str:
+    """The text as a memory keeps it: storable, without blank ends, and no longer than one may be."""
+    return clipped(storable(text).strip(), MOST_TEXT)
 
 
 # --- the outcome -----------------------------------------------------------------------------------------
@@ -239,7 +234,7 @@ def _stated(document: Mapping[str, Any]) -> Iterator[Decided]:
             if said:
                 yield Decided(
                     f"{said} (because {reason})" if reason else said,
-                    platform=plain(_text(fields, "platform"))[:MOST_TAG],
+                    platform=storable(_text(fields, "platform"))[:MOST_TAG],
                     tags=tuple(tag for tag in named if isinstance(tag, str)),
                     confidence=_STATED,
                 )
@@ -270,7 +265,7 @@ def _text(fields: Mapping[str, Any], *names: str) -> str:
 
 
 def _tags(given: Iterable[str]) -> tuple[str, ...]:
-    said = (plain(each).strip()[:MOST_TAG] for each in given)
+    said = (storable(each).strip()[:MOST_TAG] for each in given)
     return tuple(dict.fromkeys(each for each in said if each))[:MOST_TAGS]
 
 

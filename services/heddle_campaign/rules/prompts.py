@@ -18,6 +18,7 @@ from heddle_campaign.rules.states import CycleState
 from heddle_campaign.rules.zones import local_text
 from heddle_client.values import Note
 from heddle_core.clock import Micros, micros
+from heddle_core.texts import clipped
 
 WEEK = timedelta(days=7)
 MOST_EVIDENCE = 16_000
@@ -42,7 +43,7 @@ def thread_title(settings: CampaignSettings, cycle: Cycle, turn: CycleTurn, zone
     at = local_text(zone, cycle.key.scheduled_time)[: len("2026-11-23T09:00:00")].replace("T", " ").removesuffix(":00")
     again = [f"attempt {turn.attempt}"] if turn.attempt > 1 else []
     parts = [*([cycle.rotation_key] if cycle.rotation_key else []), turn.role, at, *again]
-    return f"{_cut(settings.title, MOST_TITLE)}: {', '.join(parts)}"
+    return f"{clipped(settings.title, MOST_TITLE)}: {', '.join(parts)}"
 
 
 def task(settings: CampaignSettings, cycle: Cycle, turn: CycleTurn) -> str:
@@ -118,8 +119,10 @@ def message_notes(messages: Sequence[PeerMessage]) -> Iterator[Note]:
 
 def summary(answers: Sequence[tuple[str, str]], turns: Sequence[CycleTurn], most: int = 400) -> str:
     """What a cycle decided and made: the first words of each role's answer, and who failed at what."""
-    said = [f"{role}: {_cut(' '.join(text.split()), most)}" for role, text in answers if text.strip()]
-    failed = [f"{each.role} failed: {_cut(each.failure.message, most)}" for each in turns if each.failure is not None]
+    said = [f"{role}: {clipped(' '.join(text.split()), most)}" for role, text in answers if text.strip()]
+    failed = [
+        f"{each.role} failed: {clipped(each.failure.message, most)}" for each in turns if each.failure is not None
+    ]
     return "\n".join((*said, *failed))
 
 
@@ -136,7 +139,3 @@ def _part(goal: Goal) -> str:
 
 def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counter.items(), key=lambda each: (-each[1], each[0])))
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -14,12 +14,13 @@ from math import ceil, isfinite
 from typing import cast
 
 from heddle_campaign.rules.conditions import Value
-from heddle_campaign.rules.extraction import MOST_TAG, cut, memory_id, plain
+from heddle_campaign.rules.extraction import MOST_TAG, kept_text, memory_id
 from heddle_campaign.rules.learned import Learned
 from heddle_campaign.rules.memories import Memory, MemoryKind
 from heddle_campaign.rules.signals import Payload
 from heddle_core.clock import Micros
 from heddle_core.ids import TenantId, is_id
+from heddle_core.texts import storable
 
 KIND = "post_metrics"
 """Of the signal."""
@@ -103,7 +104,7 @@ def pattern_of(posts: Sequence[Post]) -> Pattern | None:
     }
     return Pattern(
         shared,
-        cut(_told(shared, len(best), len(posts), best_mean, mean)),
+        kept_text(_told(shared, len(best), len(posts), best_mean, mean)),
         importance=round(0.5 + 0.5 * sum(each.share for each in shared) / len(shared), 4),
         confidence=round(len(posts) / (len(posts) + SURE_AT), 4),
         performance=round(min(1.0, max(0.0, 1 - mean / best_mean)), 4),
@@ -146,7 +147,7 @@ def _traits(fields: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
     for trait in ("platform", "format", "tone"):
         said = fields.get(trait)
         if isinstance(said, str) and said.strip():
-            value = plain(said).strip()[:MOST_TAG]
+            value = storable(said).strip()[:MOST_TAG]
             yield trait, value if trait == "platform" else value.casefold()
     hour = fields.get("hour")
     if isinstance(hour, int) and not isinstance(hour, bool) and 0 <= hour < 24:

@@ -19,6 +19,7 @@ from heddle_cli.display.screen import clean
 from heddle_cli.display.times import spent
 from heddle_client.transcript import Transcript
 from heddle_client.transcript_lines import MessageLine, RunLine, ToolLine, ToolState, text_of
+from heddle_core.texts import clipped
 from heddle_core.values import value
 
 MOST_ARGUMENTS = 240
@@ -78,7 +79,7 @@ def input_text(asked: InputRequest) -> Text:
     if asked.prompt:
         text.append(f"\n  {clean(asked.prompt)}", style="default")
     if asked.arguments_json and asked.kind != InputKind.INPUT_KIND_QUESTION:
-        text.append(f"\n  {_short(pretty_json(asked.arguments_json), MOST_ARGUMENTS * 4)}", style="default")
+        text.append(f"\n  {clipped(pretty_json(asked.arguments_json), MOST_ARGUMENTS * 4)}", style="default")
     for number, option in enumerate(asked.options, 1):
         mark = " (recommended)" if option.recommended else ""
         said = f" - {option.description}" if option.description else ""
@@ -157,9 +158,9 @@ def _tool_block(tool: ToolLine) -> Block:
     if tool.state is ToolState.STARTED and (tool.fraction or tool.note):
         text.append(f" {tool.fraction:.0%} {clean(tool.note)}".rstrip(), style="dim")
     if tool.arguments_json:
-        text.append(f"\n  {_short(clean(tool.arguments_json), MOST_ARGUMENTS)}", style="dim")
+        text.append(f"\n  {clipped(clean(tool.arguments_json), MOST_ARGUMENTS)}", style="dim")
     if tool.state is ToolState.ENDED and (result := clean(text_of(tool.content) or _json_of(tool))):
-        text.append(f"\n  -> {_short(result, MOST_RESULT)}", style="dim")
+        text.append(f"\n  -> {clipped(result, MOST_RESULT)}", style="dim")
     return Block(f"tool {tool.run_id} {tool.call_id}", BlockKind.TOOL, text, tool.state is ToolState.ENDED)
 
 
@@ -176,7 +177,3 @@ def _end_text(run: RunLine) -> Text | None:
     if run.result is not None and run.result.HasField("usage"):
         return Text(f"run {run.run_id} completed: {spent(run.result.usage)}", style="dim")
     return None
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"

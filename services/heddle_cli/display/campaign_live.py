@@ -8,7 +8,7 @@ from rich.text import Text
 
 from heddle.campaign.v1alpha1.campaign_service_pb2 import WatchCampaignResponse
 from heddle.campaign.v1alpha1.memory_pb2 import PeerMessage
-from heddle_cli.display.campaign_words import cut, word
+from heddle_cli.display.campaign_words import in_short, word
 from heddle_cli.display.campaigns import counters_line, standing
 from heddle_cli.display.cycles import cycle_line, cycle_list, cycle_standing, turn_line
 from heddle_cli.display.schedules import next_times
@@ -104,7 +104,8 @@ def head_line(watched: WatchedCampaign) -> str:
 def message_line(message: PeerMessage) -> str:
     """What one agent said to another, in one line."""
     to = message.receiver_role or "all"
-    return f"{when(message.send_time)}  {message.sender_role} to {to} ({word(message, 'kind')}): {cut(message.text)}"
+    parties = f"{message.sender_role} to {to} ({word(message, 'kind')})"
+    return f"{when(message.send_time)}  {parties}: {in_short(message.text)}"
 
 
 def picture(watched: WatchedCampaign) -> list[RenderableType]:
@@ -123,7 +124,7 @@ def picture(watched: WatchedCampaign) -> list[RenderableType]:
         )
     ]
     for cycle in frame.open_cycles:
-        topic = f"  {cut(cycle.topic)}" if cycle.topic else ""
+        topic = f"  {in_short(cycle.topic)}" if cycle.topic else ""
         parts.append(Text(clean(f"\n{cycle.cycle_id}  {cycle_standing(cycle)}{topic}"), style="bold"))
         parts += [Text(clean(f"  {turn_line(each)}")) for each in cycle.turns]
     if frame.recent_cycles:

@@ -5,6 +5,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from heddle_cli.manifests.messages import enum_word
+from heddle_core.texts import clipped
 
 _MOST_WORDS = 100
 
@@ -15,7 +16,7 @@ def word(message: Message, field: str) -> str:
     return enum_word(kind, getattr(message, field)).replace("_", " ")
 
 
-def cut(text: str, most: int = _MOST_WORDS) -> str:
+def in_short(text: str, most: int = _MOST_WORDS) -> str:
     """The first words of a text, on one line."""
     line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return clipped(line, most)

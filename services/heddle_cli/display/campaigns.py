@@ -15,7 +15,7 @@ from heddle.campaign.v1alpha1.campaign_pb2 import (
 )
 from heddle.campaign.v1alpha1.memory_pb2 import Memory
 from heddle.campaign.v1alpha1.signal_pb2 import SignalMatch, SignalTrigger
-from heddle_cli.display.campaign_words import cut, word
+from heddle_cli.display.campaign_words import in_short, word
 from heddle_cli.display.schedules import schedule_rows
 from heddle_cli.display.tables import sheet, table
 from heddle_cli.display.times import spent, when
@@ -106,7 +106,7 @@ def memory_list(memories: Iterable[Memory]) -> RenderableType:
             when(each.create_time),
             when(each.last_use_time),
             _cited(each),
-            cut(each.text),
+            in_short(each.text),
         )
         for each in memories
     )
@@ -117,7 +117,7 @@ def memory_list(memories: Iterable[Memory]) -> RenderableType:
 def memory_line(memory: Memory) -> str:
     """One memory, in one line."""
     pinned = ", pinned" if memory.pinned else ""
-    return f"{memory.memory_id}  {word(memory, 'kind')}{pinned}  {cut(memory.text)}"
+    return f"{memory.memory_id}  {word(memory, 'kind')}{pinned}  {in_short(memory.text)}"
 
 
 def match_list(matches: Iterable[SignalMatch]) -> RenderableType:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import RenderableType
 
 from heddle.campaign.v1alpha1.cycle_pb2 import Cycle, CycleGap, CycleState, CycleTurn
-from heddle_cli.display.campaign_words import cut, word
+from heddle_cli.display.campaign_words import in_short, word
 from heddle_cli.display.tables import sheet, table
 from heddle_cli.display.times import spent, took, when
 from heddle_cli.manifests.values import money_text
@@ -64,7 +64,7 @@ def cycle_standing(cycle: Cycle) -> str:
 def cycle_line(cycle: Cycle) -> str:
     """One cycle, in one line."""
     turns = "; ".join(turn_line(each) for each in cycle.turns)
-    topic = f"  {cut(cycle.topic, 40)}" if cycle.topic else ""
+    topic = f"  {in_short(cycle.topic, 40)}" if cycle.topic else ""
     head = f"{cycle.cycle_id}  {word(cycle, 'origin')} {when(cycle.scheduled_time)}  {cycle_standing(cycle)}{topic}"
     return f"{head}  {turns}" if turns else head
 
@@ -79,7 +79,7 @@ def turn_state(turn: CycleTurn) -> str:
     told = word(turn, "state") + (f", attempt {turn.attempt}" if turn.attempt > 1 else "")
     if not turn.HasField("failure"):
         return told
-    return f"{told}: {turn.failure.reason_name}: {cut(turn.failure.message)}"
+    return f"{told}: {turn.failure.reason_name}: {in_short(turn.failure.message)}"
 
 
 def _cycle_row(cycle: Cycle, words: int) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def _cycle_row(cycle: Cycle, words: int) -> tuple[str, ...]:
         cycle_standing(cycle),
         _turns(cycle),
         took(cycle.start_time, cycle.end_time),
-        cut(cycle.summary or cycle.end_note or cycle.topic, words),
+        in_short(cycle.summary or cycle.end_note or cycle.topic, words),
     )
 
 

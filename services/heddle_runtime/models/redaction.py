@@ -2,6 +2,8 @@
 
 import re
 
+from heddle_core.texts import clipped
+
 LONGEST_MESSAGE = 500
 """Characters of a provider's words that are worth keeping: some answer with a page of HTML."""
 
@@ -23,7 +25,7 @@ def scrub(text: str, secrets: tuple[str, ...] = ()) -> str:
         if len(secret) >= 4:
             text = text.replace(secret, "[secret]")
     text = _SECRETS.sub(_mask, " ".join(text.split()))
-    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+    return clipped(text, LONGEST_MESSAGE)
 
 
 def _mask(match: re.Match[str]) -> str:

@@ -99,7 +99,7 @@ class ScriptedModel:
             await _fail(fault)
         for place, call in enumerate(reply.calls):
             arguments = call.arguments(view)
-            first, *rest = _cut(arguments, call.pieces)
+            first, *rest = _pieces(arguments, call.pieces)
             yield assembly.open_call(place, call.tool, call.proposed_id, first)
             for fragment in rest:
                 if (more := assembly.add_arguments(place, fragment)) is not None:
@@ -167,7 +167,7 @@ class _Reply:
     def cut(self, view: TurnView) -> list[str]:
         if self.deltas is not None:
             return [each.fill(view) for each in self.deltas]
-        return _cut(self.text.fill(view), self.pieces)
+        return _pieces(self.text.fill(view), self.pieces)
 
 
 @value
@@ -208,7 +208,7 @@ def _fixed(text: Template, deltas: tuple[Template, ...] | None, stream: Stream) 
     known = [each for each in literals if each is not None]
     if len(known) < len(literals):
         return None
-    pieces = _cut(known[0], stream.pieces) if deltas is None else known
+    pieces = _pieces(known[0], stream.pieces) if deltas is None else known
     return tuple(TextDelta(piece) for piece in pieces if piece)
 
 
@@ -238,7 +238,7 @@ def _filler(value: object) -> Callable[[TurnView], object]:
             return lambda view: value
 
 
-def _cut(text: str, pieces: int | str) -> list[str]:
+def _pieces(text: str, pieces: int | str) -> list[str]:
     if pieces == "whole" or pieces == 1 or not text:
         return [text]
     if isinstance(pieces, str):

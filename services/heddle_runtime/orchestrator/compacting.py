@@ -125,7 +125,7 @@ def fallback(old: ContextCompacted | None, exchanges: tuple[Exchange, ...]) -> C
     for entry in (entry for exchange in exchanges for entry in exchange.entries):
         match entry:
             case UserSaid():
-                requirements.append(f"- {_cut(plain_text(entry.parts), _QUOTE)}")
+                requirements.append(f"- {_both_ends(plain_text(entry.parts), _QUOTE)}")
                 log.append(f"- The person: {_line(plain_text(entry.parts))}")
             case AgentSaid():
                 artifacts.append(plain_text(entry.parts))
@@ -213,13 +213,13 @@ def _told(entries: Iterable[Any], length: int) -> Iterator[str]:
     for entry in entries:
         match entry:
             case UserSaid():
-                yield f"Person: {_cut(plain_text(entry.parts), length)}"
+                yield f"Person: {_both_ends(plain_text(entry.parts), length)}"
             case AgentSaid():
-                yield f"Agent: {_cut(plain_text(entry.parts), length)}"
+                yield f"Agent: {_both_ends(plain_text(entry.parts), length)}"
             case Called():
-                yield f"The agent calls {entry.tool}: {_cut(entry.arguments_json, length)}"
+                yield f"The agent calls {entry.tool}: {_both_ends(entry.arguments_json, length)}"
             case Returned():
-                yield f"[{entry.outcome.name}] {_cut(plain_text(entry.content), length)}"
+                yield f"[{entry.outcome.name}] {_both_ends(plain_text(entry.content), length)}"
             case _:
                 pass
 
@@ -234,14 +234,14 @@ def _joined(old: str, lines: list[str]) -> str:
 
 
 def _bounded(text: str) -> str:
-    return _cut(text.strip(), SECTION_LENGTH)
+    return _both_ends(text.strip(), SECTION_LENGTH)
 
 
 def _line(text: str) -> str:
-    return _cut(" ".join(text.split()), _LINE)
+    return _both_ends(" ".join(text.split()), _LINE)
 
 
-def _cut(text: str, length: int) -> str:
+def _both_ends(text: str, length: int) -> str:
     """The text, or its beginning and its end: what was agreed first and last matters most."""
     if len(text) <= length:
         return text

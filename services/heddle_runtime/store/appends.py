@@ -2,6 +2,7 @@
 
 from heddle_core.ids import RunId
 from heddle_core.runtime_errors import RunNotFound, StaleFence
+from heddle_core.texts import storable
 from heddle_core.values import value
 from heddle_runtime.codec.codec import MAPPING
 from heddle_runtime.runs.state import InputState, RunState, Transition, advance
@@ -140,7 +141,7 @@ def _ending(writer: LogWriter, payloads: tuple[Payload, ...]) -> tuple[str, dict
             columns["result"] = MAPPING.encode(completed.result).SerializeToString()
         case RunFailed() as failed:
             # Whoever failed may say anything; the event keeps it as bytes, a text of PostgreSQL holds no NUL.
-            message = failed.failure.message.replace("\0", "")
+            message = storable(failed.failure.message)
             columns |= {"failure_reason": int(failed.failure.reason), "failure_message": message}
         case RunCancelled() as cancelled:
             columns["cancel_cause"] = int(cancelled.cause)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import islice
 
 from heddle_core.json_text import problem_of
+from heddle_core.texts import clipped, storable
 from heddle_runtime.runs.content import AssetReference, InlineData, Json, Part, Text
 from heddle_runtime.tools.port import ToolDeferral, ToolEnd, ToolProgress, ToolQuestion, ToolReply
 
@@ -37,7 +38,7 @@ def bounded(end: ToolEnd, *, most_text: int = MOST_TEXT) -> ToolEnd:
         case ToolDeferral():
             return replace(end, message=line(end.message))
         case ToolQuestion():
-            return replace(end, prompt=clean(end.prompt)[:MOST_PROMPT])
+            return replace(end, prompt=storable(end.prompt)[:MOST_PROMPT])
 
 
 def bounded_progress(progress: ToolProgress) -> ToolProgress:
@@ -46,18 +47,13 @@ def bounded_progress(progress: ToolProgress) -> ToolProgress:
     return ToolProgress(fraction, line(progress.message))
 
 
-def clean(text: str) -> str:
-    """`text` without NUL and lone surrogates, which no text column and no UTF-8 takes."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
-
-
 def line(text: str) -> str:
-    """`text` cleaned, on one line, cut to 1,024 characters."""
-    short = " ".join(clean(text[: 4 * MOST_LINE]).split())
-    return short if len(short) <= MOST_LINE else f"{short[: MOST_LINE - 1]}…"
+    """`text` on one line, cut to 1,024 characters."""
+    short = " ".join(storable(text[: 4 * MOST_LINE]).split())
+    return clipped(short, MOST_LINE)
 
 
-def cut(text: str, most: int) -> tuple[str, int]:
+def _first_bytes(text: str, most: int) -> tuple[str, int]:
     """The first `most` bytes of `text`, cut between characters, and how many bytes were left out."""
     encoded = text.encode()
     if len(encoded) <= most:
@@ -73,7 +69,7 @@ def _parts(parts: tuple[Part, ...], most_text: int) -> "list[Part]":
         match part:
             case Text() | Json():
                 whole = _clean_part(part)
-                words, lost = cut(_words(whole), text_left)
+                words, lost = _first_bytes(_words(whole), text_left)
                 text_left = 0 if lost else text_left - len(words.encode())
                 text_lost += lost
                 if not lost:
@@ -98,7 +94,7 @@ def _parts(parts: tuple[Part, ...], most_text: int) -> "list[Part]":
 
 def _clean_part(part: Text | Json) -> Text | Json:
     """Cleaned; JSON that is none, or that no reader should take, goes on as text."""
-    words = clean(_words(part))
+    words = storable(_words(part))
     if isinstance(part, Json) and problem_of(words, limit=max(len(words) * 4, 1)) is None:
         return Json(words)
     return Text(words)

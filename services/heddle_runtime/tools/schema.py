@@ -19,6 +19,7 @@ from referencing import Registry
 
 from heddle_core.clock import Clock
 from heddle_core.json_text import problem_of
+from heddle_core.texts import clipped
 from heddle_runtime.tools.schema_keywords import METER, Meter, TooMuchWork, metered_validator
 from heddle_runtime.tools.schema_rules import SchemaRefused, read_schema
 
@@ -136,7 +137,7 @@ def _sentence(error: ValidationError) -> str:
 
 def _where(error: ValidationError) -> str:
     path = error.json_path.removeprefix("$").removeprefix(".")
-    return _shown(path) if path else "the value"
+    return clipped(path, _MOST_SHOWN) if path else "the value"
 
 
 def _remedy(error: ValidationError) -> str:
@@ -171,7 +172,7 @@ def _remedy(error: ValidationError) -> str:
         case "multipleOf":
             return f"must be a multiple of {_json(wanted)}"
         case "pattern":
-            return f"must match the pattern {_shown(str(wanted))}"
+            return f"must match the pattern {clipped(str(wanted), _MOST_SHOWN)}"
         case "uniqueItems":
             return f"must not repeat an item: it {error.message}"
         case "None":
@@ -206,10 +207,6 @@ def _listed(values: Sequence[Any]) -> str:
 
 def _json(value: Any) -> str:
     try:
-        return _shown(json.dumps(value, ensure_ascii=False))
+        return clipped(json.dumps(value, ensure_ascii=False), _MOST_SHOWN)
     except ValueError:
         return "a number too long to show"
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

@@ -33,7 +33,7 @@ def notes_of(spawns: Sequence[Spawn]) -> tuple[Note, ...]:
         Note(
             item_id=each.spawn_id,
             kind="result",
-            text=_cut(each.result.structured_json or _text(each.result.parts), MOST_NOTE, each) or "nothing",
+            text=_with_reference(each.result.structured_json or _text(each.result.parts), MOST_NOTE, each) or "nothing",
             source=f"{each.agent_id} ({each.spec.spawn_key})",
         )
         for each in spawns
@@ -51,7 +51,7 @@ def _told(spawn: Spawn) -> dict[str, Any]:
     if spawn.thread_id:
         told["thread_id"] = spawn.thread_id
     if spawn.result is not None:
-        told["result"] = _cut(_text(spawn.result.parts), MOST_TEXT, spawn)
+        told["result"] = _with_reference(_text(spawn.result.parts), MOST_TEXT, spawn)
         if spawn.result.structured_json:
             told["structured"] = json.loads(spawn.result.structured_json)
     if spawn.failure is not None:
@@ -71,7 +71,7 @@ def _attachments(spawn: Spawn) -> Parts:
     return tuple(part for part in parts if isinstance(part, AssetReference | InlineData))
 
 
-def _cut(text: str, most: int, spawn: Spawn) -> str:
+def _with_reference(text: str, most: int, spawn: Spawn) -> str:
     if len(text) <= most:
         return text
     return f"{text[:most]}\n[cut: the whole is the answer of run {spawn.run_id} in thread {spawn.thread_id}]"
