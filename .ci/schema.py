@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from heddle_core.clock import SystemClock
-from heddle_database.migrations import Migrations
+from heddle_database.migration_files import Migrations
 from heddle_database.new_tables import draw
 from heddle_database.sqlite import SqliteDatabase
 

@@ -133,7 +133,8 @@ async def fill(database: "Database", clock: "ManualClock", campaigns: int, due: 
 async def opened(engine: str, folder: Path, clock: "ManualClock") -> AsyncGenerator["Database"]:
     """An empty database with the service's tables."""
     import heddle_campaign.store.store
-    from heddle_database.migrations import Migrations, migrate
+    from heddle_database.migration_files import Migrations
+    from heddle_database.migrations import migrate
     from heddle_database.postgres import PostgresDatabase
     from heddle_database.sqlite import SqliteDatabase
 

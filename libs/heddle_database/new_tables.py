@@ -9,7 +9,8 @@ import hashlib
 from pathlib import Path
 
 from heddle_core.failpoints import failpoint
-from heddle_database.migrations import Migrations, migrate
+from heddle_database.migration_files import Migrations
+from heddle_database.migrations import migrate
 from heddle_database.port import Database, Transaction
 
 _MARK = "-- digest: "

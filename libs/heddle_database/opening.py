@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from heddle_core.clock import Clock
 from heddle_core.errors import CannotServe, StoreUnavailable
 from heddle_core.log_lines import LogLines
-from heddle_database.migrations import Migrations, finish, migrate
+from heddle_database.migration_files import Migrations
+from heddle_database.migrations import finish, migrate
 from heddle_database.new_tables import make_tables
 from heddle_database.port import Database
 from heddle_database.sqlite import SqliteDatabase

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from heddle_core.errors import IllegalTransition
 from heddle_core.failpoints import failpoint
-from heddle_database.migrations import Migrations
+from heddle_database.migration_files import Migrations
 
 
 def upgrade(connection: Connection, migrations: Migrations, to: str = "") -> str | None:

@@ -7,7 +7,7 @@ from heddle_bus.change_bells import ChangeBells
 from heddle_bus.port import Bus
 from heddle_core.changes import Changes
 from heddle_core.clock import Clock
-from heddle_database.migrations import Migrations
+from heddle_database.migration_files import Migrations
 from heddle_database.opening import open_database
 from heddle_database.port import Database
 from heddle_service.door import RuntimeDoor

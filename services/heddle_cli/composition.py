@@ -22,7 +22,7 @@ class ServiceName(Enum):
 
 def holding_of(service: ServiceName) -> "Holding":
     """What a service keeps in its database."""
-    from heddle_database.migrations import Migrations
+    from heddle_database.migration_files import Migrations
     from heddle_runtime.maintenance.databases import RUNTIME, Holding
 
     if service is ServiceName.RUNTIME:

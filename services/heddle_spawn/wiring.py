@@ -15,7 +15,7 @@ from heddle_core.changes import Changes
 from heddle_core.clock import Clock, SystemClock
 from heddle_core.ids import TimeOrderedIds
 from heddle_database.housekeeping import Housekeeping
-from heddle_database.migrations import Migrations
+from heddle_database.migration_files import Migrations
 from heddle_grpc import tool_calls
 from heddle_grpc.authenticators import authenticators
 from heddle_grpc.companions import Companion, OpenCompanion, WayIn

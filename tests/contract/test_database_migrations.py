@@ -12,7 +12,8 @@ import pytest_asyncio
 
 from heddle_core.clock import SystemClock
 from heddle_core.errors import IllegalTransition, StoreUnavailable
-from heddle_database.migrations import Migrations, finish, migrate
+from heddle_database.migration_files import Migrations
+from heddle_database.migrations import finish, migrate
 from heddle_database.port import Database
 from heddle_database.postgres import PostgresDatabase
 from heddle_database.sqlite import SqliteDatabase

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from heddle_core.clock import SystemClock
-from heddle_database.migrations import Migrations, migrate
+from heddle_database.migration_files import Migrations
+from heddle_database.migrations import migrate
 from heddle_database.new_tables import draw, make_tables
 from heddle_database.sqlite import SqliteDatabase
 

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from heddle_core.clock import SystemClock
 from heddle_core.errors import IllegalTransition
-from heddle_database.migrations import Migrations
+from heddle_database.migration_files import Migrations
 from heddle_database.opening import open_database
 from heddle_runtime.maintenance.databases import (
     Holding,

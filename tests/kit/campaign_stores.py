@@ -26,7 +26,8 @@ from heddle_core.changes import Changes
 from heddle_core.clock import ManualClock, Micros
 from heddle_core.ids import TenantId
 from heddle_core.requests import Creator, RequestKey
-from heddle_database.migrations import Migrations, migrate
+from heddle_database.migration_files import Migrations
+from heddle_database.migrations import migrate
 from heddle_database.port import Database
 from heddle_database.postgres import PostgresDatabase
 from heddle_database.sqlite import SqliteDatabase

@@ -13,7 +13,8 @@ from heddle_core.clock import SystemClock
 from heddle_core.ids import Ids, MessageId, PrincipalId, RequestId, RunId, TenantId, ThreadId, TimeOrderedIds, WorkerId
 from heddle_core.runtime_errors import ModelNotFound
 from heddle_core.usage import Usage
-from heddle_database.migrations import Migrations, migrate
+from heddle_database.migration_files import Migrations
+from heddle_database.migrations import migrate
 from heddle_database.sqlite import SqliteDatabase
 from heddle_grpc.channel import open_channel
 from heddle_grpc.drain import Drain

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from heddle_core.clock import Clock, SystemClock
 from heddle_core.errors import IllegalTransition
 from heddle_core.values import value
-from heddle_database.migrations import Migrations, finish, migrate
+from heddle_database.migration_files import Migrations
+from heddle_database.migrations import finish, migrate
 from heddle_database.new_tables import make_tables
 from heddle_database.port import Database, StatementFailed, Transaction
 from heddle_database.sqlite import SqliteDatabase

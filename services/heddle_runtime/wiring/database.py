@@ -4,7 +4,8 @@ from pathlib import Path
 
 from heddle_core.clock import Clock
 from heddle_core.values import value
-from heddle_database.migrations import Migrations, finish, migrate
+from heddle_database.migration_files import Migrations
+from heddle_database.migrations import finish, migrate
 from heddle_database.new_tables import make_tables
 from heddle_database.opening import postgres_reached, sqlite_opened
 from heddle_database.port import Database
