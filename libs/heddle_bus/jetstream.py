@@ -100,21 +100,26 @@ class JetStreamBus:
         message_id: str,
         headers: Mapping[str, str] = NO_HEADERS,
         deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE,
+        over: int | None = None,
     ) -> Acknowledgement:
         subjects.checked_event_subject(subject)
         stamped = stored_headers(headers, message_id)
         stamped[subjects.EXPECTED_STREAM] = subjects.EVENT_STREAM
-        answer = await self._store(subject, payload, stamped, deadline)
+        answer = await self._store(subject, payload, stamped, deadline, over)
         body = api_answer(answer.data).checked()
         return Acknowledgement(int(body["seq"]), bool(body.get("duplicate", False)))
 
     async def publish_in_order(
-        self, queues: Sequence[Sequence[Publication]], *, deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE
+        self,
+        queues: Sequence[Sequence[Publication]],
+        *,
+        deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE,
+        over: int | None = None,
     ) -> list[Progress]:
         clock = asyncio.get_running_loop()
         end = clock.time() + deadline.total_seconds()
         try:
-            link = await self._reach(deadline)
+            link = await self._reach(deadline, over)
         except ServiceUnreachable as fault:
             return [Progress(0, None, fault if queue else None) for queue in queues]
         assert self._publisher is not None, "a link that is durable has a publisher"
@@ -195,9 +200,9 @@ class JetStreamBus:
         position = StreamPosition(stream.created, stream_sequence)
         return await read_message(link, position, _SERVER_DEADLINE)
 
-    async def purge(self, pattern: str, *, before: int = 0) -> int:
+    async def purge(self, pattern: str, *, before: int = 0, over: int | None = None) -> int:
         subjects.checked_pattern(pattern)
-        return await purge_subject(await self._reach(_SERVER_DEADLINE), pattern, before, _SERVER_DEADLINE)
+        return await purge_subject(await self._reach(_SERVER_DEADLINE, over), pattern, before, _SERVER_DEADLINE)
 
     async def close(self) -> None:
         self._closed = True
@@ -293,17 +298,21 @@ class JetStreamBus:
 
     # --- the stream --------------------------------------------------------------------------------------
 
-    async def _store(self, subject: str, payload: bytes, headers: Mapping[str, str], deadline: timedelta) -> "Msg":
+    async def _store(
+        self, subject: str, payload: bytes, headers: Mapping[str, str], deadline: timedelta, over: int | None
+    ) -> "Msg":
         clock = asyncio.get_running_loop()
         end = clock.time() + deadline.total_seconds()
         while True:
-            link = await self._reach(timedelta(seconds=end - clock.time()))
+            link = await self._reach(timedelta(seconds=end - clock.time()), over)
             left = timedelta(seconds=end - clock.time())
             try:
                 return await link.request(subject, payload, headers=headers, deadline=left)
             except NobodyListens:
                 # Nothing was stored, so this may be tried again: somebody removed the stream.
                 self._distrust_stream(link)
+                if over is not None:
+                    raise ServiceUnreachable("the event stream", "it is gone") from None
                 await asyncio.sleep(_STREAM_PAUSE_SECONDS)
 
     def _distrust_stream(self, link: "Link") -> None:
@@ -312,8 +321,10 @@ class JetStreamBus:
             self._connection.set(Connection(True, False, count, "the event stream is gone"))
             self._attention.set()
 
-    async def _reach(self, deadline: timedelta) -> "Link":
-        link = self._durable_link()
+    async def _reach(self, deadline: timedelta, over: int | None = None) -> "Link":
+        link, state = self._durable_link(), self._connection.value
+        if over is not None and (link is None or state.count != over):
+            raise ServiceUnreachable("the event stream", state.problem or "it was connected anew")
         if link is not None:
             return link
         try:

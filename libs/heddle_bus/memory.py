@@ -198,17 +198,22 @@ class MemoryBus:
         message_id: str,
         headers: Mapping[str, str] = NO_HEADERS,
         deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE,
+        over: int | None = None,
     ) -> Acknowledgement:
         subjects.checked_event_subject(subject)
         stamped = stored_headers(headers, message_id)
         self._check_size(payload)
-        await self._reach(deadline)
+        await self._reach(deadline, over)
         return self._server.store(subject, payload, stamped)
 
     async def publish_in_order(
-        self, queues: Sequence[Sequence[Publication]], *, deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE
+        self,
+        queues: Sequence[Sequence[Publication]],
+        *,
+        deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE,
+        over: int | None = None,
     ) -> list[Progress]:
-        return list(await asyncio.gather(*(self._publish_queue(queue, deadline) for queue in queues)))
+        return list(await asyncio.gather(*(self._publish_queue(queue, deadline, over) for queue in queues)))
 
     async def send(self, subject: str, payload: bytes, *, headers: Mapping[str, str] = NO_HEADERS) -> None:
         subjects.checked_subject(subject)
@@ -266,9 +271,9 @@ class MemoryBus:
         await self._reach(ACKNOWLEDGEMENT_DEADLINE)
         return self._server.stored(stream_sequence)
 
-    async def purge(self, pattern: str, *, before: int = 0) -> int:
+    async def purge(self, pattern: str, *, before: int = 0, over: int | None = None) -> int:
         subjects.checked_pattern(pattern)
-        await self._reach(ACKNOWLEDGEMENT_DEADLINE)
+        await self._reach(ACKNOWLEDGEMENT_DEADLINE, over)
         return self._server.purge(pattern, before)
 
     async def close(self) -> None:
@@ -283,12 +288,17 @@ class MemoryBus:
             self._watch = None
         self._connection.set(Connection(False, False, self._server.state.value.starts, "the bus is closed"))
 
-    async def _publish_queue(self, queue: Sequence[Publication], deadline: timedelta) -> Progress:
+    async def _publish_queue(self, queue: Sequence[Publication], deadline: timedelta, over: int | None) -> Progress:
         last: Acknowledgement | None = None
         for place, each in enumerate(queue):
             try:
                 last = await self.publish(
-                    each.subject, each.payload, message_id=each.message_id, headers=each.headers, deadline=deadline
+                    each.subject,
+                    each.payload,
+                    message_id=each.message_id,
+                    headers=each.headers,
+                    deadline=deadline,
+                    over=over,
                 )
             except HeddleError as fault:
                 return Progress(place, last, fault)
@@ -300,7 +310,10 @@ class MemoryBus:
             self._connection.set(_connection(state))
             await self._server.state.change_from(state)
 
-    async def _reach(self, deadline: timedelta) -> None:
+    async def _reach(self, deadline: timedelta, over: int | None = None) -> None:
+        state = self._server.state.value
+        if over is not None and (not state.running or state.starts != over):
+            raise ServiceUnreachable(_NAME, "it was started anew" if state.running else "it is stopped")
         try:
             async with asyncio.timeout(deadline.total_seconds()):
                 await self._server.state.until(lambda state: state.running or self._closed)

@@ -174,7 +174,12 @@ class Connection:
 
 
 class Bus(Protocol):
-    """The message bus. Errors are of `heddle_core.errors`; it connects again for ever until it is closed."""
+    """The message bus. Errors are of `heddle_core.errors`; it connects again for ever until it is closed.
+
+    What changes the stream may be held to one `over`: the `Connection.count` over which the caller has judged the
+    stream. It then waits for no other connection, since behind that may be another stream, or an old copy of it, and
+    raises ServiceUnreachable unless that one is durable, with nothing stored.
+    """
 
     @property
     def connection(self) -> Observed[Connection]:
@@ -189,6 +194,7 @@ class Bus(Protocol):
         message_id: str,
         headers: Mapping[str, str] = NO_HEADERS,
         deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE,
+        over: int | None = None,
     ) -> Acknowledgement:
         """Store one message in the event stream, and return once the bus has it.
 
@@ -199,7 +205,11 @@ class Bus(Protocol):
         ...
 
     async def publish_in_order(
-        self, queues: Sequence[Sequence[Publication]], *, deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE
+        self,
+        queues: Sequence[Sequence[Publication]],
+        *,
+        deadline: timedelta = ACKNOWLEDGEMENT_DEADLINE,
+        over: int | None = None,
     ) -> list[Progress]:
         """Store many queues side by side, each in its own order; the progress of each, in the order given.
 
@@ -251,7 +261,7 @@ class Bus(Protocol):
         """The message stored there, or None if there is none. Raises ServiceUnreachable or DeadlinePassed."""
         ...
 
-    async def purge(self, pattern: str, *, before: int = 0) -> int:
+    async def purge(self, pattern: str, *, before: int = 0, over: int | None = None) -> int:
         """Remove the stored messages under `pattern`, and say how many. Raises as `identity` does.
 
         With `before`, only those in front of that place in the stream.

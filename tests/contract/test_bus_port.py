@@ -143,6 +143,30 @@ async def test_queues_wait_out_an_outage_within_their_deadline(world: World) -> 
     assert came.stored == 2 and came.fault is None
 
 
+async def test_what_is_held_to_a_connection_goes_over_no_other(world: World) -> None:
+    bus = await world.bus()
+    judged = bus.connection.value.count
+    first = await bus.publish(SUBJECT, b"1", message_id="m1", over=judged)
+    await world.stop()
+    await bus.connection.until(lambda state: not state.connected)
+    await refused_over(bus, judged)
+    await world.start()
+    await bus.connection.until(lambda state: state.durable)
+    await refused_over(bus, judged)
+    assert (await bus.identity()).last_sequence == first.stream_sequence
+    assert await bus.purge(SUBJECT, over=bus.connection.value.count) == 1
+
+
+async def refused_over(bus: Bus, connection: int) -> None:
+    async with asyncio.timeout(SOON.total_seconds()):  # at once, and not when the call's own deadline has passed
+        with pytest.raises(ServiceUnreachable):
+            await bus.publish(SUBJECT, b"2", message_id="m2", deadline=10 * SOON, over=connection)
+        with pytest.raises(ServiceUnreachable):
+            await bus.purge(SUBJECT, over=connection)
+        (came,) = await bus.publish_in_order([queue_of("t1", range(2))], deadline=10 * SOON, over=connection)
+        assert came.stored == 0 and isinstance(came.fault, ServiceUnreachable)
+
+
 # --- following -------------------------------------------------------------------------------------------
 
 

@@ -117,11 +117,14 @@ class UncertainBus(MemoryBus):
         message_id: str,
         headers: Mapping[str, str] | None = None,
         deadline: timedelta = timedelta(seconds=5),
+        over: int | None = None,
     ) -> Acknowledgement:
         await asyncio.sleep(0)
         if message_id == self.unanswered:
             raise DeadlinePassed("the publish")
-        return await super().publish(subject, payload, message_id=message_id, headers=headers or {}, deadline=deadline)
+        return await super().publish(
+            subject, payload, message_id=message_id, headers=headers or {}, deadline=deadline, over=over
+        )
 
 
 def queue_of(key: str, numbers: range) -> list[Publication]:

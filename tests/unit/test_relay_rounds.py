@@ -1,13 +1,11 @@
-"""A round of publishing that meets another stream than the one that was judged notes nothing of it."""
+"""A round of publishing leaves a stream alone that nobody has judged: an old copy would be left with a gap."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import AsyncIterator
 
 import pytest
 
-from heddle_bus.observed import Observed
-from heddle_bus.port import Acknowledgement, Bus, Connection, Progress, Publication
-from heddle_core.clock import Micros
+from heddle_bus.memory import MemoryBus, MemoryServer
+from heddle_core.clock import ManualClock
 from heddle_core.errors import ServiceUnreachable
 from heddle_core.ids import TenantId, ThreadId
 from heddle_runtime.relay.marks import Marks
@@ -15,35 +13,6 @@ from heddle_runtime.relay.ports import Fact, Facts
 from heddle_runtime.relay.rounds import Rounds
 
 KEY = TenantId("acme"), ThreadId("t1")
-CREATED = Micros(1)
-
-
-class ReplacedBus:
-    """A bus that is connected anew while it publishes: an old copy of its stream has taken the place of the first."""
-
-    def __init__(self) -> None:
-        self.connection = Observed(Connection(connected=True, durable=True, count=1))
-        self.purged: list[int] = []
-        self.place = 0
-
-    async def publish_in_order(self, queues: Sequence[Sequence[Publication]]) -> list[Progress]:
-        return [await self._progress(len(queue)) for queue in queues]
-
-    async def publish(
-        self, subject: str, payload: bytes, *, message_id: str, headers: Mapping[str, str]
-    ) -> Acknowledgement:
-        return cast(Acknowledgement, (await self._progress(1)).last)
-
-    async def purge(self, pattern: str, *, before: int) -> int:
-        self.purged.append(before)
-        return 0
-
-    async def _progress(self, stored: int) -> Progress:
-        self.place += stored
-        return Progress(stored, Acknowledgement(self.place, duplicate=False), None)
-
-    def replace(self) -> None:
-        self.connection.set(Connection(connected=True, durable=True, count=2))
 
 
 def facts(*sequences: int) -> Facts:
@@ -51,31 +20,48 @@ def facts(*sequences: int) -> Facts:
 
 
 def fact(sequence: int) -> Fact:
-    return Fact(sequence, "RunStarted", Micros(1), b"payload")
+    return Fact(sequence, "RunStarted", ManualClock().now(), b"payload")
 
 
 @pytest.fixture
-def bus() -> ReplacedBus:
-    return ReplacedBus()
+def server() -> MemoryServer:
+    return MemoryServer(ManualClock())
 
 
-def rounds(bus: ReplacedBus, marks: Marks) -> Rounds:
-    return Rounds(cast(Bus, cast(Any, bus)), marks, log_epoch=1, created=CREATED, connection=1)
+@pytest.fixture
+async def bus(server: MemoryServer) -> AsyncIterator[MemoryBus]:
+    async with MemoryBus(server) as bus:
+        yield bus
 
 
-async def test_what_a_stream_took_that_nobody_judged_is_not_marked_though_its_places_rise(bus: ReplacedBus) -> None:
+def rounds(bus: MemoryBus, marks: Marks) -> Rounds:
+    connection = bus.connection.value.count
+    return Rounds(bus, marks, log_epoch=1, created=ManualClock().now(), connection=connection)
+
+
+def replace(server: MemoryServer) -> None:
+    server.stop()
+    server.wipe()
+    server.start()
+
+
+async def test_nothing_is_published_behind_a_connection_that_nobody_judged(
+    server: MemoryServer, bus: MemoryBus
+) -> None:
     marks = Marks()
     publishing = rounds(bus, marks)
     await publishing.publish([facts(1, 2, 3)])
-    bus.replace()
+    replace(server)
     with pytest.raises(ServiceUnreachable):
         await publishing.publish([facts(4, 5)])
+    assert server.identity.last_sequence == 0, "4 and 5 would stand in front of 1"
     assert marks.position(KEY) == 3
 
 
-async def test_a_deletion_that_such_a_stream_took_purges_nothing(bus: ReplacedBus) -> None:
+async def test_a_deletion_is_not_told_there_and_purges_nothing(server: MemoryServer, bus: MemoryBus) -> None:
     publishing = rounds(bus, Marks())
-    bus.replace()
+    replace(server)
+    kept = await bus.publish("heddle.v1.acme.threads.t1.RunStarted", b"of another relay", message_id="m1")
     with pytest.raises(ServiceUnreachable):
         await publishing.publish_deletion(KEY, fact(6))
-    assert bus.purged == []
+    assert server.identity.last_sequence == kept.stream_sequence and server.stored(kept.stream_sequence)

@@ -20,7 +20,11 @@ class Rounds:
     """Publishes to one incarnation of the stream."""
 
     def __init__(self, bus: Bus, marks: Marks, log_epoch: int, created: Micros, connection: int) -> None:
-        """`created` is when the stream was, as it was judged over the `connection` of this number."""
+        """`created` is when the stream was, as it was judged over the `connection` of this number.
+
+        Behind another connection may be an old copy of the stream, where what comes next would leave a gap that
+        nobody fills before it is judged; so nothing is written over any other.
+        """
         self._bus = bus
         self._connection = connection
         self._marks = marks
@@ -37,9 +41,8 @@ class Rounds:
         given = [_up_to_redaction(each) for each in round_]
         put_off = [facts.key for facts, each in zip(given, round_, strict=True) if facts is not each]
         queues = [self._queue(each) for each in given]
-        progress = await self._bus.publish_in_order(queues)
+        progress = await self._bus.publish_in_order(queues, over=self._connection)
         failpoint("published_unmarked")
-        self._check_connection()
         fault: HeddleError | None = None
         for facts, queue, came in zip(given, queues, progress, strict=True):
             self._note(facts, queue, came)
@@ -50,7 +53,7 @@ class Rounds:
                 fault = came.fault
             elif came.last is not None and any(fact.kind == REDACTED for fact in facts.facts):
                 # Consumers that lack what goes with it read it from the log, where the words are gone.
-                await self._bus.purge(of_thread(facts.key), before=came.last.stream_sequence)
+                await self._purge(facts.key, came.last)
         if fault is not None:
             raise fault
         self._check_stream([came.last for came in progress if came.last is not None])
@@ -59,8 +62,7 @@ class Rounds:
     async def publish_deletion(self, key: ThreadKey, fact: Fact) -> None:
         """Publish that a thread was deleted, and remove all else that the stream has of it. Raises as `publish`."""
         stored = await self._store(publication(self._log_epoch, key, fact))
-        self._check_connection()
-        await self._bus.purge(of_thread(key), before=stored.stream_sequence)
+        await self._purge(key, stored)
 
     def _queue(self, facts: Facts) -> list[Publication]:
         try:
@@ -86,16 +88,15 @@ class Rounds:
 
     async def _store(self, message: Publication) -> Acknowledgement:
         return await self._bus.publish(
-            message.subject, message.payload, message_id=message.message_id, headers=message.headers
+            message.subject,
+            message.payload,
+            message_id=message.message_id,
+            headers=message.headers,
+            over=self._connection,
         )
 
-    def _check_connection(self) -> None:
-        """Publishing waits for a connection, and behind a new one may be another stream, which nobody has judged.
-
-        What was acknowledged over it counts as not published: places in it may well be higher than those before.
-        """
-        if self._bus.connection.value.count != self._connection:
-            raise ServiceUnreachable("the event stream", "it was connected anew while it was published to")
+    async def _purge(self, key: ThreadKey, stored: Acknowledgement) -> None:
+        await self._bus.purge(of_thread(key), before=stored.stream_sequence, over=self._connection)
 
     def _check_stream(self, acknowledged: list[Acknowledgement]) -> None:
         """Places in a stream only rise: where they do not, somebody has put another in its place."""
