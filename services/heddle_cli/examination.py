@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from heddle.runtime.v1.agent_pb2 import ToolProvider
+from heddle.runtime.v1.agent_pb2 import Model, ToolProvider
 from heddle.runtime.v1.agent_service_pb2 import GetServerInfoRequest, ListModelsRequest
 from heddle.runtime.v1.tool_provider_service_pb2 import ListToolProvidersRequest
 from heddle_bus.server import find_binary
@@ -196,15 +196,30 @@ async def _told_by_server(session: Session, options: Options) -> list[Finding]:
         told = f"the server is {server.version}, this command {version_of_heddle()}"
         findings.append(Finding("note", "versions", told, "use the same version on both sides"))
     models = (await session.stubs.agents.ListModels(ListModelsRequest(page_size=1_000))).models
-    for each in models:
-        default = " (default)" if each.is_default else ""
-        grade: Grade = "good" if each.available else "bad" if each.is_default else "note"
-        remedy = "" if each.available or not each.is_default else "start the server with another: heddle up --model"
-        findings.append(Finding(grade, f"model {each.model}{default}", each.note, remedy))
     providers = (
         await session.stubs.tool_providers.ListToolProviders(ListToolProvidersRequest(page_size=1_000))
     ).providers
-    return [*findings, *map(_tools, providers)]
+    return [*findings, *told_of_models(models), *map(_tools, providers)]
+
+
+def told_of_models(models: Iterable[Model]) -> list[Finding]:
+    """Which models can be used; those of a provider that cannot for one reason are told together."""
+    usable: list[Finding] = []
+    others: dict[tuple[str, str], list[str]] = {}
+    for each in models:
+        if each.is_default and not each.available:
+            remedy = "start the server with another: heddle up --model"
+            usable.append(Finding("bad", f"model {each.model} (default)", each.note, remedy))
+        elif each.available:
+            usable.append(Finding("good", f"model {each.model}{' (default)' if each.is_default else ''}", each.note))
+        else:
+            provider, _, name = each.model.partition(":")
+            others.setdefault((provider, each.note), []).append(name)
+    missing = [
+        Finding("note", f"models of {provider}", f"{note} ({', '.join(names)})")
+        for (provider, note), names in others.items()
+    ]
+    return [*usable, *missing]
 
 
 def _tools(provider: ToolProvider) -> Finding:
