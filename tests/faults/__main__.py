@@ -130,7 +130,7 @@ async def _ended_by_signals(sitting: Sitting, jobs: int) -> int:
 def _tell(records: Sequence[Record], given: argparse.Namespace) -> int:
     """Print the table of all that is done, and write what was asked for."""
     reports = sorted((each for record in records for each in record.reports().values()), key=order_of)
-    judged = [each for record in records for each in record.judged().values()]
+    judged = results.planted([each for record in records for each in record.judged().values()])
     plans = [record.plan for record in records]
     whole = all(plan["cells"] == "*" and not plan["store"] and not plan["only_mutants"] for plan in plans)
     print(results.table_of(reports, judged))

@@ -71,6 +71,12 @@ def wrongs_of(report: Report) -> list[str]:
     return [f"{report.cell} (seed {report.seed}): {report.outcome}: {report.why}", *found]
 
 
+def planted(judged: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what did not fit the sources in one run and was planted in another: it was not judged there."""
+    tried = {each["mutant"] for each in judged if each["outcome"] != "STALE"}
+    return [each for each in judged if each["outcome"] != "STALE" or each["mutant"] not in tried]
+
+
 def vacuous(reports: Sequence[Report]) -> list[str]:
     """What a whole run has not shown at all on a store that it was to show it on."""
     found: list[str] = []

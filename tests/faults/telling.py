@@ -128,6 +128,8 @@ def _irregular(lines: Sequence[Line]) -> Iterator[str]:
 def _same_code(records: Sequence[Record]) -> str:
     if len({(record.plan["product"], record.plan["suite"]) for record in records}) < 2:
         return ""
+    if len({record.plan["product"] for record in records}) < 2:
+        return "These runs were about the same Heddle; the suite was changed between them."
     return "**These runs were not all about the same sources**: read each cell with the run that it belongs to."
 
 

@@ -166,3 +166,9 @@ def test_the_digest_tells_sources_apart_and_copies_not(tmp_path: Path) -> None:
     assert digest(copy, parts) == digest(tmp_path / "one", parts)
     (copy / "libs" / "a.py").write_text("a = 2\n")
     assert digest(copy, parts) != digest(tmp_path / "one", parts)
+
+
+def test_a_fault_that_fitted_in_another_run_is_judged_by_that_run() -> None:
+    stale, caught = {"mutant": "one", "outcome": "STALE"}, {"mutant": "one", "outcome": "caught"}
+    never = {"mutant": "two", "outcome": "STALE"}
+    assert results.planted([stale, never, caught]) == [never, caught]
