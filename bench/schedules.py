@@ -132,13 +132,11 @@ async def fill(database: "Database", clock: "ManualClock", campaigns: int, due: 
 @asynccontextmanager
 async def opened(engine: str, folder: Path, clock: "ManualClock") -> AsyncGenerator["Database"]:
     """An empty database with the service's tables."""
-    import heddle_campaign.store.store
-    from heddle_database.migration_files import Migrations
+    from heddle_campaign.wiring import MIGRATIONS
     from heddle_database.migrations import migrate
     from heddle_database.postgres import PostgresDatabase
     from heddle_database.sqlite import SqliteDatabase
 
-    migrations = Migrations("campaign", Path(heddle_campaign.store.store.__file__).parent / "migrations")
     if engine == "postgres":
         from tests.kit.postgres import PostgresServer
 
@@ -146,14 +144,14 @@ async def opened(engine: str, folder: Path, clock: "ManualClock") -> AsyncGenera
         try:
             server.start()
             database: Database = await PostgresDatabase.open(server.url(), clock=clock)
-            await migrate(database, migrations)
+            await migrate(database, MIGRATIONS)
             yield database
             await database.close()
         finally:
             server.remove()
     else:
         database = await SqliteDatabase.open(folder / "campaign.db", clock=clock)
-        await migrate(database, migrations)
+        await migrate(database, MIGRATIONS)
         yield database
         await database.close()
 

@@ -4,7 +4,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from heddle_core.clock import Clock
 from heddle_core.errors import CannotServe, StoreUnavailable
@@ -13,10 +12,8 @@ from heddle_database.migration_files import Migrations
 from heddle_database.migrations import finish, migrate
 from heddle_database.new_tables import make_tables
 from heddle_database.port import Database
+from heddle_database.postgres_options import PostgresOptions
 from heddle_database.sqlite import SqliteDatabase
-
-if TYPE_CHECKING:
-    from heddle_database.postgres_connection import PostgresOptions
 
 _PAUSE = 0.5
 """Seconds between two attempts to reach a database that is not there yet."""
@@ -31,22 +28,23 @@ async def open_database(
     address: str,
     patience: timedelta,
     clock: Clock,
-    prepared_statements: bool = True,
+    options: PostgresOptions | None = None,
 ) -> Database:
     """Open a service's database and bring its tables up to date: the PostgreSQL at `address`, or without one `file`.
 
-    `prepared_statements` is off where `address` is a proxy that pools by transaction. What waits for the end of every
-    older process is run at once on a file, which no other process can have open.
+    The `options` are those of a PostgreSQL. What waits for the end of every older process is run at once on a file,
+    which no other process can have open.
 
     Raises:
         CannotServe: the file's folder cannot be made, or not be written to.
-        IllegalTransition: another process has the file, or the tables were written by a newer version.
+        IllegalTransition: another process has the file, or the tables were written by a newer version, or what is
+            committed would not be safe there.
         StoreUnavailable: it cannot be opened, or was not reached within `patience`.
     """
     if address:
-        database = await postgres_reached(address, patience, _options(prepared_statements=prepared_statements))
+        database = await _postgres_reached(address, patience, options or PostgresOptions())
     else:
-        database = await sqlite_opened(file, clock)
+        database = await _sqlite_opened(file, clock)
     async with AsyncExitStack() as undoing:
         undoing.push_async_callback(database.close)
         if address:
@@ -58,7 +56,7 @@ async def open_database(
     return database
 
 
-async def sqlite_opened(file: Path, clock: Clock) -> Database:
+async def _sqlite_opened(file: Path, clock: Clock) -> Database:
     """A database file in a service's data folder; both are made if missing.
 
     Raises:
@@ -74,24 +72,17 @@ async def sqlite_opened(file: Path, clock: Clock) -> Database:
         raise CannotServe("data_dir", f"{file.parent}: {error.strerror}", remedy) from error
 
 
-async def postgres_reached(address: str, patience: timedelta, options: "PostgresOptions | None" = None) -> Database:
+async def _postgres_reached(address: str, patience: timedelta, options: PostgresOptions) -> Database:
     """A PostgreSQL as soon as it answers: services start in any order. Raises StoreUnavailable after `patience`."""
     from heddle_database.postgres import PostgresDatabase
-    from heddle_database.postgres_connection import PostgresOptions
 
     loop = asyncio.get_running_loop()
     until = loop.time() + patience.total_seconds()
     while True:
         try:
-            return await PostgresDatabase.open(address, options=options or PostgresOptions())
+            return await PostgresDatabase.open(address, options=options)
         except StoreUnavailable as problem:
             if loop.time() >= until:
                 raise
             _log.warning("waiting for the database", problem=str(problem))
             await asyncio.sleep(_PAUSE)
-
-
-def _options(*, prepared_statements: bool) -> "PostgresOptions":
-    from heddle_database.postgres_connection import PostgresOptions
-
-    return PostgresOptions(prepared_statements=prepared_statements)

@@ -19,7 +19,8 @@ from heddle_core.clock import Clock
 from heddle_database.entrance import Entrance, Reading, Reads
 from heddle_database.group_commit import Order
 from heddle_database.port import Statistics, Transaction
-from heddle_database.postgres_connection import PostgresLink, PostgresOptions, require_fitness
+from heddle_database.postgres_connection import PostgresLink, require_fitness
+from heddle_database.postgres_options import PostgresOptions
 from heddle_database.postgres_transaction import CommitOrder, PostgresReader
 from heddle_database.postgres_writer import PostgresWriter
 

@@ -11,7 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from heddle_database.postgres_connection import PostgresOptions, meaning
+from heddle_database.postgres_connection import meaning
+from heddle_database.postgres_options import PostgresOptions
 
 T = TypeVar("T")
 

@@ -10,6 +10,7 @@ from heddle_core.clock import Clock
 from heddle_database.migration_files import Migrations
 from heddle_database.opening import open_database
 from heddle_database.port import Database
+from heddle_database.postgres_options import PostgresOptions
 from heddle_service.door import RuntimeDoor
 from heddle_service.settings import ServiceSettings
 
@@ -33,7 +34,7 @@ async def opened(
             address=settings.database,
             patience=settings.database_patience,
             clock=clock,
-            prepared_statements=settings.database_prepared_statements,
+            options=PostgresOptions(prepared_statements=settings.database_prepared_statements),
         )
         closing.push_async_callback(database.close)
         yield database, door

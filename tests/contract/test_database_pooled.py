@@ -15,7 +15,7 @@ from heddle_database.migrations import migrate
 from heddle_database.opening import open_database
 from heddle_database.port import Transaction
 from heddle_database.postgres import PostgresDatabase
-from heddle_database.postgres_connection import PostgresOptions
+from heddle_database.postgres_options import PostgresOptions
 from heddle_runtime.maintenance import copies
 from heddle_runtime.maintenance.auditing import audit
 from heddle_runtime.maintenance.databases import Place, opened_for_reading
@@ -93,7 +93,7 @@ async def test_a_service_opens_its_database_there_when_it_is_told(url: str) -> N
         address=url,
         patience=timedelta(0),
         clock=SystemClock(),
-        prepared_statements=False,
+        options=POOLED,
     )
     assert await opened.read(lambda tx: tx.rows("SELECT COUNT(*) FROM threads")) == [(0,)]
     await opened.close()

@@ -14,7 +14,7 @@ from heddle_core.clock import ManualClock
 from heddle_core.errors import IllegalTransition, StoreUnavailable
 from heddle_database.port import Database, StatementFailed, Transaction
 from heddle_database.postgres import PostgresDatabase
-from heddle_database.postgres_connection import PostgresOptions
+from heddle_database.postgres_options import PostgresOptions
 from tests.kit.postgres import PostgresServer, shared_server
 from tests.kit.tcp_proxy import TcpProxy, tcp_proxy
 

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import heddle_campaign.store.store
 from heddle_campaign.facade.lifecycle import activate
 from heddle_campaign.facade.ports.decisions import Change, Decision, Settled, Standing
 from heddle_campaign.rules.campaigns import Campaign, CampaignAgent, CampaignSettings
@@ -22,18 +21,16 @@ from heddle_campaign.rules.schedule import OverlapPolicy, Schedule
 from heddle_campaign.rules.states import CampaignState
 from heddle_campaign.store.memories import Memories
 from heddle_campaign.store.store import Store
+from heddle_campaign.wiring import MIGRATIONS
 from heddle_core.changes import Changes
 from heddle_core.clock import ManualClock, Micros
 from heddle_core.ids import TenantId
 from heddle_core.requests import Creator, RequestKey
-from heddle_database.migration_files import Migrations
 from heddle_database.migrations import migrate
 from heddle_database.port import Database
 from heddle_database.postgres import PostgresDatabase
 from heddle_database.sqlite import SqliteDatabase
 from tests.kit.postgres import shared_server
-
-MIGRATIONS = Migrations("campaign", Path(heddle_campaign.store.store.__file__).parent / "migrations")
 
 ACME = TenantId("acme")
 ADA = Creator(ACME, "ada")

@@ -15,7 +15,7 @@ from heddle_core.clock import SystemClock
 from heddle_core.runtime_errors import RunNotFound
 from heddle_database.port import Database, Transaction
 from heddle_database.postgres import PostgresDatabase
-from heddle_database.postgres_connection import PostgresOptions
+from heddle_database.postgres_options import PostgresOptions
 from heddle_database.sqlite import SqliteDatabase
 from heddle_database.sqlite_connection import SqliteOptions
 from tests.kit.postgres import shared_server

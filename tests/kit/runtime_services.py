@@ -13,7 +13,6 @@ from heddle_core.clock import SystemClock
 from heddle_core.ids import Ids, MessageId, PrincipalId, RequestId, RunId, TenantId, ThreadId, TimeOrderedIds, WorkerId
 from heddle_core.runtime_errors import ModelNotFound
 from heddle_core.usage import Usage
-from heddle_database.migration_files import Migrations
 from heddle_database.migrations import migrate
 from heddle_database.sqlite import SqliteDatabase
 from heddle_grpc.channel import open_channel
@@ -61,10 +60,10 @@ from heddle_runtime.threads.events import (
 from heddle_runtime.threads.follow import Followers
 from heddle_runtime.tools.port import ToolProvider
 from heddle_runtime.tools.schema import Schemas
+from heddle_runtime.wiring.database import MIGRATIONS
 
 SERVICES = (thread_service, run_service, input_service, agent_service, tool_provider_service)
 SCOPES = frozenset(str(rule) for each in SERVICES for rule in each.RULES.values())
-MIGRATIONS = Migrations("runtime", Path(thread_service.__file__).parents[1] / "store" / "migrations")
 ACME = TenantId("acme")
 WORKER = WorkerId("wrk_test")
 

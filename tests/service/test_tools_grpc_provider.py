@@ -18,11 +18,12 @@ from heddle.common.v1.content_pb2 import InlineData as InlineMessage
 from heddle.tools.v1 import tool_pb2, tool_service_pb2
 from heddle_core.clock import SystemClock
 from heddle_core.usage import MicroUsd
+from heddle_grpc.channel import open_channel
 from heddle_grpc.settings import ChannelSettings
 from heddle_runtime.runs.content import AssetReference, InlineData, Json, Text
 from heddle_runtime.runs.stop import Stop
 from heddle_runtime.tools.executor import Executor
-from heddle_runtime.tools.grpc_provider import GrpcToolProvider, connect
+from heddle_runtime.tools.grpc_provider import GrpcToolProvider, Remedies, connect
 from heddle_runtime.tools.outcomes import Deferred, Failed, InDoubt, Outcome, Replied, Stopped, TimedOut
 from heddle_runtime.tools.port import (
     NO_ARGUMENTS,
@@ -273,12 +274,19 @@ async def test_a_refused_connection_is_not_sent() -> None:
         assert isinstance(await outcome(provider, spec), Failed)
 
 
-async def test_a_server_that_is_gone_before_the_next_call_is_not_sent() -> None:
-    async with offering(says(result())) as (server, provider, spec):
+async def test_a_server_that_is_known_to_be_gone_before_the_next_call_is_not_sent() -> None:
+    async with serving(ToolServer()) as server:
+        server.offer(declared("act"), says(result()))
+        channel = open_channel(ChannelSettings(address=server.address, attempts=1))
+        provider = GrpcToolProvider("kit", channel, clock=CLOCK, token=None, remedies=Remedies())
+        (spec,) = await provider.list_tools()
         assert await outcome(provider, spec) == Replied(DONE)
         assert server.stop is not None
         await server.stop()
+        # A call that passes the news of the server's end is in doubt: whether it left is not told.
+        await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
         assert isinstance(await outcome(provider, spec), Failed)
+        await provider.close()
 
 
 @pytest.mark.parametrize("sent", [[], [progress(0.5)]])

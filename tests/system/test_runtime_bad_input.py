@@ -14,7 +14,6 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from heddle.runtime.v1.agent_runtime_pb2 import StartTurnRequest
@@ -25,8 +24,8 @@ from heddle_grpc.api_keys import mint
 from tests.kit import tool_servers
 from tests.kit.bad_input_batches import Sender, send_all
 from tests.kit.bad_input_cases import Cases
-from tests.kit.bad_input_checks import comparable
-from tests.kit.bad_input_contract import Rpc, id_fields, served_rpcs
+from tests.kit.bad_input_contract import id_fields, served_rpcs
+from tests.kit.bad_input_foreign_ids import difference
 from tests.kit.bad_input_world import LivingWorld
 from tests.kit.forked_runtime import ServerProcess, Zygote
 from tests.kit.property_scenario import scenario, turn
@@ -149,44 +148,10 @@ async def test_the_id_of_another_tenant_and_an_unknown_one_are_refused_with_the_
             cases = Cases(rpc, Random(f"{SEED} {rpc.path}"), own, foreign)
             for path in id_fields(rpc.descriptor):
                 for theirs in _foreign_ids(path[-1], own, foreign):
-                    difference = await _compare(served.own, rpc, cases.good(), path, theirs)
-                    wrong += difference
+                    wrong += await difference(served.own, rpc, cases.good(), path, theirs)
                     compared += 1
         assert not wrong, f"seed {SEED}:\n" + "\n".join(wrong)
         assert compared > 50
-
-
-async def _compare(sender: Sender, rpc: Rpc, request: Any, path: tuple[str, ...], theirs: str) -> list[str]:
-    """What is different between the answers to a foreign id and to one that nobody has."""
-    answers: list[object] = []
-    tried: list[str] = []
-    for named in (theirs, theirs[:4] + secrets.token_hex(len(theirs))[4 : len(theirs)]):
-        _put(request, path, named)
-        tried.append(named)
-        if "request_id" in rpc.descriptor.fields_by_name:
-            request.request_id = f"r{secrets.token_hex(8)}"
-            tried.append(request.request_id)
-        error = await sender.send(rpc, request.SerializeToString())
-        answers.append("OK" if error is None else comparable(error, tried))
-    if answers[0] == answers[1]:
-        return []
-    return [f"{rpc.name}.{'.'.join(path)}: {theirs} gets {answers[0]}, an unknown id {answers[1]}; asked {request}"]
-
-
-def _put(message: Any, path: tuple[str, ...], value: str) -> None:
-    """Set the field at a path, alone where it is repeated."""
-    for name in path[:-1]:
-        inner = getattr(message, name)
-        if message.DESCRIPTOR.fields_by_name[name].is_repeated:
-            message.ClearField(name)
-            inner = getattr(message, name).add()
-        message = inner
-    field: FieldDescriptor = message.DESCRIPTOR.fields_by_name[path[-1]]
-    if field.is_repeated:
-        message.ClearField(field.name)
-        getattr(message, field.name).append(value)
-    else:
-        setattr(message, field.name, value)
 
 
 def _foreign_ids(field: str, own: LivingWorld, foreign: LivingWorld) -> list[str]:

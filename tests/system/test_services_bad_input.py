@@ -26,8 +26,8 @@ from heddle_spawn.settings import SpawnSettings
 from heddle_spawn.wiring import running_spawn
 from tests.kit.bad_input_batches import MakeWorld, Sender, send_all
 from tests.kit.bad_input_cases import Cases
-from tests.kit.bad_input_checks import comparable
 from tests.kit.bad_input_contract import Rpc, id_fields, served_rpcs
+from tests.kit.bad_input_foreign_ids import difference
 from tests.kit.bad_input_services import ServiceWorld
 from tests.kit.bad_input_world import World
 from tests.kit.property_scenario import scenario
@@ -131,29 +131,7 @@ async def test_the_services_refuse_another_tenants_id_and_an_unknown_one_with_th
             for path in id_fields(rpc.descriptor, depth=2):
                 only_theirs = [each for each in foreign.ids.get(path[-1], ()) if each not in own.ids[path[-1]]]
                 for theirs in only_theirs[:2]:
-                    wrong += await _compare(served.own, rpc, cases.good(), path, theirs)
+                    wrong += await difference(served.own, rpc, cases.good(), path, theirs)
                     compared += 1
         assert not wrong, f"seed {SEED}:\n" + "\n".join(wrong)
         assert compared >= 10
-
-
-async def _compare(sender: Sender, rpc: Rpc, request: Any, path: tuple[str, ...], theirs: str) -> list[str]:
-    """What is different between the answers to a foreign id and to one that nobody has."""
-    unknown = theirs[:4] + secrets.token_hex(len(theirs))[4 : len(theirs)]
-    answers: list[object] = []
-    tried: list[str] = [theirs, unknown]
-    for named in (theirs, unknown):
-        target = request
-        for name in path[:-1]:
-            target = getattr(target, name)
-        if target.DESCRIPTOR.fields_by_name[path[-1]].is_repeated:
-            return []
-        setattr(target, path[-1], named)
-        if "request_id" in rpc.descriptor.fields_by_name:
-            request.request_id = f"r{secrets.token_hex(8)}"
-            tried.append(request.request_id)
-        error = await sender.send(rpc, request.SerializeToString())
-        answers.append("OK" if error is None else comparable(error, tried))
-    if answers[0] == answers[1]:
-        return []
-    return [f"{rpc.name}.{'.'.join(path)}: {theirs} gets {answers[0]}, an unknown id {answers[1]}; asked {request}"]

@@ -13,13 +13,11 @@ from heddle_database.migration_files import Migrations
 from heddle_database.migrations import finish, migrate
 from heddle_database.new_tables import make_tables
 from heddle_database.port import Database, StatementFailed, Transaction
+from heddle_database.postgres_options import PostgresOptions
 from heddle_database.sqlite import SqliteDatabase
 from heddle_database.sqlite_reading import reading
 from heddle_database.tables import Readable, read_tables
-from heddle_runtime.wiring.database import MIGRATIONS
-
-FILE = "heddle.db"
-"""The runtime's database in its folder."""
+from heddle_runtime.wiring.database import FILE, MIGRATIONS
 
 _NEVER = timedelta(days=7)
 
@@ -131,7 +129,6 @@ async def opened_postgres(url: str, *, patience: timedelta = _NEVER) -> AsyncGen
         StoreUnavailable: it does not answer.
     """
     from heddle_database.postgres import PostgresDatabase
-    from heddle_database.postgres_connection import PostgresOptions
 
     options = PostgresOptions(
         writers=1, readers=1, prepared_statements=False, statement_timeout=patience, idle_timeout=_NEVER

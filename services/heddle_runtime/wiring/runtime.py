@@ -113,16 +113,17 @@ async def running_runtime(
     async with AsyncExitStack() as stack:
         scopes = (RUN, READ, MANAGE, ACT_AS)
         callers = await stack.enter_async_context(authenticators(settings, scopes, clock))
-        opened = await open_database(settings, clock)
-        stack.push_async_callback(opened.database.close)
-        store = Store(opened.database, shared=not opened.sole_process)
+        database = await open_database(settings, clock)
+        stack.push_async_callback(database.close)
+        sole_process = not settings.database  # no other process can have an embedded one open
+        store = Store(database, shared=not sole_process)
         bus = await stack.enter_async_context(open_bus(settings, bundled_nats))
         drain = Drain()
         beside = await stack.enter_async_context(beside_runtime(companions, drain, clock))
-        watchers = Watchers.of(store, sole_process=opened.sole_process)
+        watchers = Watchers.of(store, sole_process=sole_process)
         parts = await _assemble(settings, store, watchers, clock, ids, drain, beside, stack)
         lanes = parts.lanes
-        measures = RuntimeMeasures(opened.database, lambda: lanes.running, publishes=bus is not None)
+        measures = RuntimeMeasures(database, lambda: lanes.running, publishes=bus is not None)
         store.log.add_witness(lambda committed: measures.committed(committed, None))
         services = (*parts.services, *beside.services)
         server = Server(
@@ -135,13 +136,11 @@ async def running_runtime(
         )
         # Outside the lanes, so that what is committed while they drain is published, too.
         brokers = await stack.enter_async_context(
-            relaying(settings, store, bus, lanes.worker_id, clock, sole_process=opened.sole_process)
+            relaying(settings, store, bus, lanes.worker_id, clock, sole_process=sole_process)
         )
-        await stack.enter_async_context(
-            among_replicas(store, watchers, lanes, bus, brokers, sole_process=opened.sole_process)
-        )
+        await stack.enter_async_context(among_replicas(store, watchers, lanes, bus, brokers, sole_process=sole_process))
         upkeep = _upkeep(settings, store, lanes.worker_id, bus)
-        working = lanes.serving(settings.listen, sole_process=opened.sole_process)
+        working = lanes.serving(settings.listen, sole_process=sole_process)
         async with working, upkeep.serving(), server.running():  # the eldest is found by the lease that lanes begin
             address = settings.address(server.ports[0])
             async with beside.serving():
