@@ -4,7 +4,7 @@ A relay publishes thousands of messages a second beside the turns that made them
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -42,6 +42,8 @@ class Publisher:
         self._inbox = ""
         self._numbers = 0
         self._waiting: dict[str, _Queue] = {}
+        self._answered: list[_Queue] = []
+        """Queues whose next message is about to be written."""
 
     async def open(self) -> None:
         """Have acknowledgements delivered. Raises ServiceUnreachable."""
@@ -52,37 +54,45 @@ class Publisher:
         """Publish as `Bus.publish_in_order` says."""
         round_ = _Round()
         given = [_Queue(messages, round_) for messages in queues]
+        begun = [queue for queue in given if queue.messages]
+        round_.unfinished = len(begun)
         try:
             async with asyncio.timeout(deadline.total_seconds()):
-                self._write([queue for queue in given if queue.messages])
-                while round_.in_flight:
-                    # Clear before waiting, after the look: an answer in between cannot be lost on one loop.
-                    round_.changed.clear()
-                    await round_.changed.wait()
+                self._write(begun)
+                if round_.unfinished:
+                    await round_.finished.wait()
         except TimeoutError:
-            _fail(given, lambda queue: DeadlinePassed(f"publishing {queue.next.message_id}"))
-        except ServiceUnreachable as lost:
-            _fail(given, lambda _, lost=lost: lost)
+            for queue in given:
+                if queue.fault is None and queue.stored < len(queue.messages):
+                    queue.fail(DeadlinePassed(f"publishing {queue.next.message_id}"))
         finally:
+            round_.over = True
             for queue in given:
                 self._waiting.pop(queue.token, None)
         return Published([Progress(each.stored, each.last, each.fault) for each in given], round_.stream_missing)
 
     def _write(self, queues: list["_Queue"]) -> None:
+        """Write the next message of each, in one piece: each write is a call of the system, and wakes the server."""
         commands: list[bytes] = []
+        written: list[_Queue] = []
         for queue in queues:
             self._numbers += 1
-            token = str(self._numbers)
+            queue.token = str(self._numbers)
             try:
-                commands.append(self._command(queue.next, token))
+                commands.append(self._command(queue.next, queue.token))
             except HeddleError as fault:
-                queue.fault = fault
+                queue.fail(fault)
             else:
-                queue.token = token
-                self._waiting[token] = queue
-                queue.round.in_flight += 1
-        if commands:
+                written.append(queue)
+        if not written:
+            return
+        try:
             self._link.write(b"".join(commands))
+        except ServiceUnreachable as lost:
+            for queue in written:
+                queue.fail(lost)
+        else:
+            self._waiting.update({queue.token: queue for queue in written})
 
     def _command(self, message: Publication, token: str) -> bytes:
         subject = subjects.checked_event_subject(message.subject)
@@ -102,34 +112,33 @@ class Publisher:
         queue = self._waiting.pop(message.subject.rpartition(".")[2], None)
         if queue is None:
             return
-        round_ = queue.round
-        round_.in_flight -= 1
-        self._take_answer(queue, message)
-        if queue.fault is None and queue.stored < len(queue.messages):
-            self._write_next(queue)
-        if queue.fault is not None or not round_.in_flight:
-            round_.changed.set()
+        fault = self._fault_in(queue, message)
+        if fault is not None:
+            queue.fail(fault)
+        elif queue.stored == len(queue.messages):
+            queue.round.finish_one()
+        else:
+            # From here, so that nobody has to be woken for it; together with all whose answers came with this one.
+            if not self._answered:
+                asyncio.get_running_loop().call_soon(self._write_next)
+            self._answered.append(queue)
 
-    def _write_next(self, queue: "_Queue") -> None:
-        """Write a thread's next message from where the last one's answer came: nobody has to be woken for it."""
-        try:
-            self._write([queue])
-        except ServiceUnreachable as lost:
-            queue.fault = lost
+    def _write_next(self) -> None:
+        answered, self._answered = self._answered, []
+        self._write([queue for queue in answered if not queue.round.over])
 
-    def _take_answer(self, queue: "_Queue", message: "Msg") -> None:
-        round_ = queue.round
+    def _fault_in(self, queue: "_Queue", message: "Msg") -> HeddleError | None:
+        """What an answer says is wrong; where nothing is, the queue's next message is stored."""
         if is_unheard(message):
-            round_.stream_missing = True
-            queue.fault = ServiceUnreachable("the event stream", "it is gone")
-            return
+            queue.round.stream_missing = True
+            return ServiceUnreachable("the event stream", "it is gone")
         try:
             body = api_answer(message.data).checked()
         except ServiceUnreachable as fault:
-            queue.fault = fault
-            return
+            return fault
         queue.stored += 1
         queue.last = Acknowledgement(int(body["seq"]), bool(body.get("duplicate", False)))
+        return None
 
     def dropped(self) -> None:
         """Whoever waits for an acknowledgement that was dropped runs into the deadline."""
@@ -137,16 +146,23 @@ class Publisher:
     def lost(self) -> None:
         waiting, self._waiting = list(self._waiting.values()), {}
         for queue in waiting:
-            queue.fault = ServiceUnreachable("NATS", f"the connection broke before {queue.next.message_id} was stored")
-            queue.round.in_flight -= 1
-            queue.round.changed.set()
+            message_id = queue.next.message_id
+            queue.fail(ServiceUnreachable("NATS", f"the connection broke before {message_id} was stored"))
 
 
 @dataclass(slots=True, eq=False)
 class _Round:
-    in_flight: int = 0
+    unfinished: int = 0
+    """Queues of which something is still to be stored."""
     stream_missing: bool = False
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    over: bool = False
+    """Whether nobody waits for it any more, so that nothing more is written."""
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def finish_one(self) -> None:
+        self.unfinished -= 1
+        if not self.unfinished:
+            self.finished.set()
 
 
 @dataclass(slots=True, eq=False)
@@ -162,8 +178,7 @@ class _Queue:
     def next(self) -> Publication:
         return self.messages[self.stored]
 
-
-def _fail(queues: list[_Queue], fault: Callable[[_Queue], HeddleError]) -> None:
-    for queue in queues:
-        if queue.fault is None and queue.stored < len(queue.messages):
-            queue.fault = fault(queue)
+    def fail(self, fault: HeddleError) -> None:
+        """Nothing more of it is published."""
+        self.fault = fault
+        self.round.finish_one()
