@@ -1,9 +1,6 @@
 """A database in one SQLite file, owned by one process: the embedded default.
 
 Writes are `sqlite_writer`'s. A few threads read, each on a connection of its own, and answer through the loop.
-
-A thread that waits for the interpreter's lock beside a busy loop gets it after one thread switch interval, so a
-serving process should call `sys.setswitchinterval(SWITCH_INTERVAL)` at its start.
 """
 
 import asyncio
@@ -28,9 +25,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 T = TypeVar("T")
-
-SWITCH_INTERVAL = 0.000_1
-"""Seconds; Python's default is 0.005. For the whole process, hence left to the one who wires it."""
 
 
 class SqliteDatabase:

@@ -1,6 +1,5 @@
 """A service as a process: served until a signal asks it to stop, with one line of JSON that says where."""
 
-import asyncio
 import json
 import os
 import sys
@@ -9,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 from heddle_core import failpoints
+from heddle_core.event_loop import run_serving
 from heddle_core.faults import HeddleError
 from heddle_core.json_logs import set_up_logs
 from heddle_grpc.drain import asked_by_signal
@@ -39,7 +39,7 @@ def serve(log_level: str, running: Running) -> None:
     """Serve until SIGTERM or SIGINT, and log lines of JSON to stderr. Raises what keeps it from serving."""
     failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
     set_up_logs(log_level)
-    asyncio.run(_serve(running))
+    run_serving(_serve(running))
 
 
 async def _serve(running: Running) -> None:

@@ -1,6 +1,5 @@
 """Serves the runtime in this process, for `heddle up` and `heddle serve`."""
 
-import asyncio
 import json
 import os
 import tempfile
@@ -15,6 +14,7 @@ from heddle_cli.composition import companions_of
 from heddle_cli.display.screen import Screen
 from heddle_core.cycles import leave_out_what_is_here
 from heddle_core.errors import CannotServe
+from heddle_core.event_loop import run_serving
 from heddle_core.json_logs import set_up_logs
 from heddle_core.settings import read_settings
 from heddle_runtime.settings import RuntimeSettings
@@ -68,7 +68,7 @@ def serve(settings: RuntimeSettings, screen: Screen, greet: Greeting, *, bundle:
     Raises what `running_runtime` raises.
     """
     set_up_logs(settings.log_level)
-    asyncio.run(_serve(settings, screen, greet, bundle=bundle))
+    run_serving(_serve(settings, screen, greet, bundle=bundle))
 
 
 async def _serve(settings: RuntimeSettings, screen: Screen, greet: Greeting, *, bundle: bool) -> None:

@@ -1,7 +1,6 @@
 """The one place where the runtime is put together: settings in, a serving runtime out."""
 
 import random
-import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -13,7 +12,6 @@ from heddle_core.clock import Clock, SystemClock
 from heddle_core.ids import Ids, TimeOrderedIds, WorkerId
 from heddle_core.usage import MicroUsd
 from heddle_core.values import value
-from heddle_database.sqlite import SWITCH_INTERVAL
 from heddle_grpc.authenticators import authenticators
 from heddle_grpc.authorization import Rule
 from heddle_grpc.companions import OpenCompanion
@@ -107,7 +105,6 @@ async def running_runtime(
         IllegalTransition: another process has the database, or it was written by a newer version.
         StoreUnavailable: the database cannot be opened.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL)
     clock = SystemClock()
     ids = TimeOrderedIds(clock)
     async with AsyncExitStack() as stack:
