@@ -30,6 +30,9 @@ _LONGEST_PAUSE_SECONDS = 5.0
 _SOUND_SECONDS = 30.0
 """A server that lived this long is started again without delay."""
 _STOP_SECONDS = 10.0
+_ENVIRONMENT = {"GOMAXPROCS": "1"}
+"""Unless ours says otherwise. One processor carries far more than one runtime publishes; on a small machine the threads
+of more than one take their time from the runtime, a fifth of its turns (bench/PROFILE.md)."""
 _OUTPUT_LIMIT = 1024 * 1024
 _LAST_WORDS = 600
 
@@ -141,6 +144,7 @@ class NatsServer:
                 sys.executable,
                 *("-I", "-S", str(Path(tether.__file__)), str(os.getpid()), str(self._folder.pid_file)),
                 *(str(binary), "--config", str(self._folder.configuration)),
+                env={**_ENVIRONMENT, **os.environ},
                 stdin=DEVNULL,
                 stdout=output,
                 stderr=output,

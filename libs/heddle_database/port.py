@@ -119,8 +119,11 @@ class Database(Protocol):
         """
         ...
 
-    async def read(self, operation: Callable[[Transaction], T]) -> T:
+    async def read(self, operation: Callable[[Transaction], T], *, brief: bool = False) -> T:
         """Carry out `operation` on one consistent snapshot; a writer never makes it wait.
+
+        `brief` says that it looks up a few small rows by their keys. It may then be carried out on the event loop,
+        where that takes less time than going to a thread and back.
 
         It sees every write that was acknowledged before the call. Statements that change anything raise
         `StatementFailed`. Raises otherwise as `write` does.

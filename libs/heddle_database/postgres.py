@@ -82,8 +82,8 @@ class PostgresDatabase:
         self._writer_for(affinity).put(Order(operation, on_commit, future), affinity, bulk=bulk)
         return await future  # a cancelled caller takes away this future, never the order
 
-    async def read(self, operation: Callable[[Transaction], T]) -> T:
-        """See `Database.read`."""
+    async def read(self, operation: Callable[[Transaction], T], *, brief: bool = False) -> T:
+        """See `Database.read`. Nothing is carried out by a thread, so `brief` changes nothing."""
         return await self._reads.take(operation)
 
     async def alter(self, change: "Callable[[Connection], T]") -> T:

@@ -1,6 +1,7 @@
 """A database in one SQLite file, owned by one process: the embedded default.
 
-Writes are `sqlite_writer`'s. A few threads read, each on a connection of its own, and answer through the loop.
+Writes are `sqlite_writer`'s. A few threads read, each on a connection of its own, and answer through the loop; brief
+reads stay on the loop, on one more connection.
 """
 
 import asyncio
@@ -17,7 +18,14 @@ from heddle_database.entrance import Entrance, Reading, Reads
 from heddle_database.file_lock import FileLock
 from heddle_database.group_commit import Order, resolve
 from heddle_database.port import Statistics, Transaction
-from heddle_database.sqlite_connection import HeldConnection, SqliteFile, SqliteOptions, reading, writing
+from heddle_database.sqlite_connection import (
+    HeldConnection,
+    SqliteFile,
+    SqliteOptions,
+    reading,
+    reading_at_once,
+    writing,
+)
 from heddle_database.sqlite_transaction import SqliteReader, SqliteSession
 from heddle_database.sqlite_writer import Errand, SqliteWriter, outcome_of, post
 
@@ -40,6 +48,7 @@ class SqliteDatabase:
         self._session = SqliteSession(HeldConnection(file, writing(options, file.free_pages())), clock)
         self._writer = SqliteWriter(self._loop, self._session, options)
         self._writer.start(f"{file.path.name} writer")
+        self._brief_reader = SqliteReader(HeldConnection(file, reading_at_once(options)), clock)
         self._readers = [
             threading.Thread(
                 target=self._serve_reads,
@@ -83,8 +92,11 @@ class SqliteDatabase:
         self._writer.put(Order(operation, on_commit, future), bulk=bulk)
         return await future  # a cancelled caller takes away this future, never the order
 
-    async def read(self, operation: Callable[[Transaction], T]) -> T:
+    async def read(self, operation: Callable[[Transaction], T], *, brief: bool = False) -> T:
         """See `Database.read`."""
+        if brief:
+            self._entrance.require_open()
+            return self._brief_reader.read(operation)
         return await self._reads.take(operation)
 
     async def alter(self, change: "Callable[[Connection], T]") -> T:
@@ -123,8 +135,9 @@ class SqliteDatabase:
         for _ in self._readers:
             self._readings.put(None)
         for reader in self._readers:
-            reader.join()  # the writer leaves last, or its checkpoint could not empty the log
-        try:
+            reader.join()
+        self._brief_reader.close()
+        try:  # the writer leaves last, or its checkpoint could not empty the log
             self._session.close()
         finally:
             self._lock.release()

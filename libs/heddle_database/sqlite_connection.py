@@ -147,6 +147,11 @@ def reading(options: SqliteOptions) -> Mapping[str, int | str]:
     }
 
 
+def reading_at_once(options: SqliteOptions) -> Mapping[str, int | str]:
+    """As `reading`, for the event loop: it waits for nobody's lock."""
+    return {**reading(options), "busy_timeout": 0}
+
+
 def meaning(error: BaseException, sql: str, *, writing: bool) -> StoreUnavailable | StatementFailed:
     """What an error of the driver says: trouble of the store, or a statement that was wrong."""
     code = _primary_code(error)

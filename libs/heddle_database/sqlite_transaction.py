@@ -175,7 +175,7 @@ class SqliteSession:
 
 
 class SqliteReader:
-    """One reading connection. Belongs to one reader's thread."""
+    """One reading connection. Belongs to one thread: a reader's, or the event loop's."""
 
     def __init__(self, held: HeldConnection, clock: Clock) -> None:
         self._held = held

@@ -109,6 +109,19 @@ async def test_a_folder_with_blanks_and_quotes_in_its_name_works(tmp_path: Path)
         assert listens(server)
 
 
+@pytest.mark.parametrize(("ours", "its"), [(None, "1"), ("3", "3")])
+async def test_it_takes_one_processor_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: str | None, its: str
+) -> None:
+    if ours is None:
+        monkeypatch.delenv("GOMAXPROCS", raising=False)
+    else:
+        monkeypatch.setenv("GOMAXPROCS", ours)
+    async with NatsServer(tmp_path) as server:
+        environment = Path(f"/proc/{server.running.value}/environ").read_bytes().split(b"\0")
+        assert f"GOMAXPROCS={its}".encode() in environment
+
+
 async def test_it_is_started_again_when_it_dies(tmp_path: Path) -> None:
     async with NatsServer(tmp_path) as server:
         first = server.running.value

@@ -211,7 +211,11 @@ async def test_a_read_keeps_its_snapshot_and_never_waits_for_the_writer(database
     assert await database.read(numbers) == [1, 2]
 
 
-async def test_a_read_does_not_see_what_is_not_committed(database: Database) -> None:
+brief_or_not = pytest.mark.parametrize("brief", [False, True], ids=["any", "brief"])
+
+
+@brief_or_not
+async def test_a_read_does_not_see_what_is_not_committed(database: Database, brief: bool) -> None:
     written, go_on = threading.Event(), threading.Event()
 
     def write_slowly(transaction: Transaction) -> None:
@@ -221,16 +225,29 @@ async def test_a_read_does_not_see_what_is_not_committed(database: Database) -> 
 
     writing = asyncio.ensure_future(database.write(write_slowly, bulk=True))
     assert await asyncio.to_thread(written.wait, 30)
-    assert await database.read(numbers) == []
+    assert await database.read(numbers, brief=brief) == []
     go_on.set()
     await writing
-    assert await database.read(numbers) == [1]
+    assert await database.read(numbers, brief=brief) == [1]
 
 
-async def test_a_read_that_writes_is_refused_and_changes_nothing(database: Database) -> None:
+@brief_or_not
+async def test_a_read_that_writes_is_refused_and_changes_nothing(database: Database, brief: bool) -> None:
     with pytest.raises(StatementFailed):
-        await database.read(insert(1))
-    assert await database.read(numbers) == []
+        await database.read(insert(1), brief=brief)
+    assert await database.read(numbers, brief=brief) == []
+
+
+@brief_or_not
+async def test_what_a_read_raises_reaches_its_caller_and_reading_goes_on(database: Database, brief: bool) -> None:
+    def refuse(transaction: Transaction) -> None:
+        numbers(transaction)
+        raise LookupError("not there")
+
+    for _ in range(5):
+        with pytest.raises(LookupError, match="not there"):
+            await database.read(refuse, brief=brief)
+    assert await database.read(numbers, brief=brief) == []
 
 
 async def test_a_full_queue_refuses_at_once_and_takes_more_when_it_has_drained(engine: Engine) -> None:
@@ -273,7 +290,7 @@ async def test_closing_settles_all_that_was_accepted_and_refuses_the_rest(engine
     await asyncio.gather(database.close(), database.close())
     assert [await each for each in writing] == list(range(600))
     assert len(await reading) <= 600
-    for refused in (database.write(create), database.read(numbers)):
+    for refused in (database.write(create), database.read(numbers), database.read(numbers, brief=True)):
         with pytest.raises(StoreUnavailable):
             await refused
     again = await engine.open()

@@ -5,6 +5,7 @@
 import asyncio
 import resource
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -65,8 +66,24 @@ async def test_the_writer_syncs_each_commit_and_checks_foreign_keys(database: Sq
 
 
 async def test_a_reader_can_neither_write_nor_run_a_checkpoint(database: SqliteDatabase) -> None:
-    found = await database.read(settings)
-    assert (found["query_only"], found["wal_autocheckpoint"]) == (1, 0)
+    for brief in (False, True):
+        found = await database.read(settings, brief=brief)
+        assert (found["query_only"], found["wal_autocheckpoint"]) == (1, 0)
+
+
+async def test_a_brief_read_waits_for_no_reader_and_for_nobodys_lock(database: SqliteDatabase) -> None:
+    busy, go_on = threading.Barrier(SqliteOptions().readers + 1), threading.Event()
+
+    def stay(_: Transaction) -> None:
+        busy.wait(30)
+        assert go_on.wait(30)
+
+    staying = [asyncio.ensure_future(database.read(stay)) for _ in range(SqliteOptions().readers)]
+    await asyncio.to_thread(busy.wait, 30)
+    assert await database.read(count, brief=True) == 0
+    assert (await database.read(settings, brief=True))["busy_timeout"] == 0
+    go_on.set()
+    await asyncio.gather(*staying)
 
 
 async def test_the_time_of_a_transaction_is_the_given_clocks(database: SqliteDatabase) -> None:
@@ -159,6 +176,7 @@ async def test_a_setting_that_does_not_hold_is_refused_at_the_start(path: Path) 
 async def test_closing_empties_the_write_ahead_log_into_the_file(database: SqliteDatabase, path: Path) -> None:
     await database.write(insert(1))
     await database.read(count)
+    await database.read(count, brief=True)
     assert path.with_name(path.name + "-wal").stat().st_size > 0
     await database.close()
     assert not path.with_name(path.name + "-wal").exists()

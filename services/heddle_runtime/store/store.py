@@ -51,7 +51,7 @@ class Store:
 
     async def get_run(self, tenant: TenantId, run_id: RunId) -> Run:
         """A run by its id. Raises RunNotFound."""
-        return await self.read(lambda tx: run_rows.get_run(tx, tenant, run_id))
+        return await self.read(lambda tx: run_rows.get_run(tx, tenant, run_id), brief=True)
 
     async def find_input(self, tenant: TenantId, input_id: InputId) -> InputRequest | None:
         """An input by its id, if it has been asked."""
@@ -61,13 +61,14 @@ class Store:
         self, tenant: TenantId, principal: PrincipalId, request_id: RequestId
     ) -> tuple[RunId, ThreadId] | None:
         """The run that a turn's request started, with its thread."""
-        found = await self.read(lambda tx: requests.find_turn(tx, tenant, principal, request_id))
+        found = await self.read(lambda tx: requests.find_turn(tx, tenant, principal, request_id), brief=True)
         return (found.run_id, found.thread_id) if found else None
 
     # --- the log: for everybody who reads ---
 
     async def load_fold(self, tenant: TenantId, thread_id: ThreadId, at_sequence: int = 0) -> ThreadFold:
         """The state of a thread; see `store.reads`."""
+        await self.log_bounds(tenant, thread_id)  # most that are not in memory are not there: a turn is to make them
         return await self.read(lambda tx: reads.load_fold(tx, tenant, thread_id, at_sequence))
 
     async def read_events(
@@ -78,11 +79,11 @@ class Store:
 
     async def log_bounds(self, tenant: TenantId, thread_id: ThreadId) -> tuple[int, int]:
         """The last sequence and the first that is kept. Raises ThreadNotFound."""
-        return await self.read(lambda tx: reads.log_bounds(tx, tenant, thread_id))
+        return await self.read(lambda tx: reads.log_bounds(tx, tenant, thread_id), brief=True)
 
     async def last_snapshot(self, tenant: TenantId, thread_id: ThreadId) -> int:
         """Sequence of the newest stored snapshot of a thread; zero: there is none."""
-        return await self.read(lambda tx: reads.last_snapshot(tx, tenant, thread_id))
+        return await self.read(lambda tx: reads.last_snapshot(tx, tenant, thread_id), brief=True)
 
     async def store_snapshot(self, tenant: TenantId, fold: ThreadFold, body: bytes) -> None:
         """Keep a fold's bytes."""
@@ -165,9 +166,9 @@ class Store:
 
         return (await self._database.write(written, self._publish, affinity=affinity, bulk=bulk)).result
 
-    async def read(self, operation: Callable[[Transaction], T]) -> T:
-        """Carry out a read on a consistent snapshot."""
-        return await self._database.read(operation)
+    async def read(self, operation: Callable[[Transaction], T], *, brief: bool = False) -> T:
+        """Carry out a read on a consistent snapshot; `brief`: it looks up a few small rows (`Database.read`)."""
+        return await self._database.read(operation, brief=brief)
 
     def _publish(self, written: _Written[T]) -> None:
         for committed in written.committed:

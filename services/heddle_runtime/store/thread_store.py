@@ -45,11 +45,11 @@ class ThreadStore:
 
     async def find_answered(self, caller: Caller, key: RequestKey) -> Thread | None:
         """The thread that this very request made or changed before. Raises RequestIdReused, ThreadNotFound."""
-        return await self._store.read(lambda tx: threads.find_answered(tx, caller, key))
+        return await self._store.read(lambda tx: threads.find_answered(tx, caller, key), brief=True)
 
     async def get_thread(self, tenant: TenantId, thread_id: ThreadId) -> Thread:
         """A thread by its id. Raises ThreadNotFound."""
-        return await self._store.read(lambda tx: thread_rows.get_thread(tx, tenant, thread_id))
+        return await self._store.read(lambda tx: thread_rows.get_thread(tx, tenant, thread_id), brief=True)
 
     async def get_threads(self, tenant: TenantId, thread_ids: frozenset[ThreadId]) -> tuple[Thread, ...]:
         """Those of the named threads that exist."""
